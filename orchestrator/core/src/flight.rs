@@ -1,0 +1,95 @@
+//! What is in flight and when to look again: pure functions of the state. The saga's state is the
+//! commands' outbox, so nothing else remembers a command.
+
+use uuid::Uuid;
+
+use crate::{
+    definition::{Definition, Retry},
+    effects::CommandRef,
+    input::Verb,
+    state::{Pending, Phase, State, Step, StepStatus},
+};
+
+/// The verb that a step's status stands for, if it stands for one.
+pub fn verb(step: &Step) -> Option<Verb> {
+    match step.status() {
+        StepStatus::Running => Some(Verb::Run),
+        StepStatus::Sealing => Some(Verb::SealRun),
+        StepStatus::Undoing => Some(Verb::Undo),
+        _ => None,
+    }
+}
+
+/// The commands that are in flight, in the definition's order.
+pub fn commands(state: &State) -> Vec<CommandRef> {
+    if state.paused_at != 0 {
+        return Vec::new();
+    }
+    state
+        .steps
+        .iter()
+        .filter(|step| step.pending() == Pending::Answer)
+        .filter_map(|step| {
+            verb(step).map(|verb| CommandRef {
+                step: step.name.clone(),
+                verb: verb as i32,
+                epoch: step.epoch,
+                attempt: step.attempt,
+            })
+        })
+        .collect()
+}
+
+/// When the next deadline fires, ms; None when none is open.
+pub fn next_deadline(definition: &Definition, state: &State) -> Option<i64> {
+    if state.paused_at != 0 {
+        return None;
+    }
+    let steps = (0..state.steps.len()).flat_map(|i| [retry_at(state, i), give_up_at(definition, state, i)]);
+    steps.chain([max_age_at(definition, state)]).flatten().min()
+}
+
+/// When a step's back-off ends, ms.
+pub(crate) fn retry_at(state: &State, i: usize) -> Option<i64> {
+    let step = &state.steps[i];
+    (step.pending() == Pending::Retry).then_some(step.retry_at)
+}
+
+/// When a step gives up, ms: never while it is parked, and while the pivot is in flight only the
+/// pivot's own counts.
+pub(crate) fn give_up_at(definition: &Definition, state: &State, i: usize) -> Option<i64> {
+    let step = &state.steps[i];
+    let waits = matches!(step.status(), StepStatus::Running | StepStatus::AwaitingSignal);
+    let mine = definition.pivot() == Some(i) || !pivot_in_flight(definition, state);
+    (waits && mine && step.give_up_at != 0 && step.parked.is_empty()).then_some(step.give_up_at)
+}
+
+/// When the saga as a whole is too old, ms: only going forward, never while the pivot is in flight,
+/// while a person is needed, or once that was said.
+pub(crate) fn max_age_at(definition: &Definition, state: &State) -> Option<i64> {
+    let counts = state.phase() == Phase::Forward && !pivot_in_flight(definition, state) && !state.is_parked();
+    counts.then(|| state.created_at + definition.max_age_ms as i64)
+}
+
+/// The pivot's command was decided and its outcome is not known.
+pub(crate) fn pivot_in_flight(definition: &Definition, state: &State) -> bool {
+    definition
+        .pivot()
+        .is_some_and(|p| matches!(state.steps[p].status(), StepStatus::Running | StepStatus::Sealing))
+}
+
+/// How long attempt `attempt + 1` waits after `attempt` failed, ms: exponential, at most the policy's
+/// maximum, with jitter of up to a fifth *derived* from (saga, step, epoch, attempt).
+pub(crate) fn backoff_ms(retry: &Retry, saga: Uuid, step: &str, epoch: u32, attempt: u32) -> u64 {
+    let mut gap = retry.first_ms.min(retry.max_ms);
+    for _ in 1..attempt.min(64) {
+        gap = gap.saturating_mul(u64::from(retry.factor_percent)) / 100;
+        if gap >= retry.max_ms {
+            gap = retry.max_ms;
+            break;
+        }
+    }
+    let seed = Uuid::new_v5(&saga, format!("{step}/backoff/{epoch}/{attempt}").as_bytes()).as_u128();
+    let spread = gap / 5 + 1;
+    gap - (seed % u128::from(spread)) as u64
+}

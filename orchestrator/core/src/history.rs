@@ -1,0 +1,118 @@
+//! The append-only list of every input that a saga accepted, and folding it back. Replay is exact: row
+//! by row the digest of state and effects is the recorded one.
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    definition::Definition,
+    effects::Effects,
+    input::{self, Input, Request, Started},
+    machine::{Context, Refused, advance},
+    state::{self, State},
+};
+
+/// One accepted input, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// 1, 2, 3 …
+    pub seq: u32,
+    /// The `now` that it was decided with, ms.
+    pub at: i64,
+    /// Which rules decided.
+    pub rules: u32,
+    /// [`Input::kind`].
+    pub kind: u32,
+    /// Who caused it.
+    pub actor: String,
+    /// [`input::encode`].
+    pub input: Vec<u8>,
+    /// [`digest`] after it.
+    pub digest: i64,
+}
+
+/// A stored history does not lead where it is said to lead.
+#[derive(Debug, thiserror::Error)]
+pub enum Mismatch {
+    /// A row is missing or out of order.
+    #[error("row {found} follows row {after}")]
+    Gap {
+        /// The row before.
+        after: u32,
+        /// What came.
+        found: u32,
+    },
+    /// A row's input can't be read.
+    #[error("row {seq}: {why}")]
+    Unreadable {
+        /// The row.
+        seq: u32,
+        /// Why.
+        why: input::Unreadable,
+    },
+    /// The input was accepted then and is refused now.
+    #[error("row {seq} was accepted and is refused now: {why}")]
+    Refused {
+        /// The row.
+        seq: u32,
+        /// Why.
+        why: Refused,
+    },
+    /// State or effects differ.
+    #[error("row {seq}: digest {found:016x}, recorded {recorded:016x}")]
+    Digest {
+        /// The row.
+        seq: u32,
+        /// Now.
+        found: i64,
+        /// Then.
+        recorded: i64,
+    },
+    /// The request beside the saga is not the one that started it.
+    #[error("the stored request is not the one that the history began with")]
+    Request,
+}
+
+/// The first 8 bytes, big-endian, of SHA-256 over the state's bytes and the canonical effects.
+pub fn digest(state: &[u8], effects: &Effects) -> i64 {
+    let hash = Sha256::new().chain_update(state).chain_update(effects.encode_to_vec()).finalize();
+    i64::from_be_bytes(hash[..8].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// SHA-256 of a stored request.
+pub fn request_hash(request: &[u8]) -> Vec<u8> {
+    Sha256::digest(request).to_vec()
+}
+
+/// The first input of a saga, from its stored request.
+pub fn started(request: &[u8]) -> Result<Started, prost::DecodeError> {
+    let signals = Request::decode(request)?.signals;
+    Ok(Started { request_hash: request_hash(request), signals })
+}
+
+/// Folds a whole history, comparing digests row by row; gives the state that it leads to.
+pub fn replay(definition: &Definition, saga: Uuid, request: &[u8], rows: &[Row]) -> Result<State, Mismatch> {
+    let mut state = State::new(definition);
+    for row in rows {
+        let seq = row.seq;
+        if seq != state.version + 1 {
+            return Err(Mismatch::Gap { after: state.version, found: seq });
+        }
+        let mut input = input::decode(&row.input).map_err(|why| Mismatch::Unreadable { seq, why })?;
+        if let Input::Started(recorded) = &mut input {
+            let first = started(request).map_err(|_| Mismatch::Request)?;
+            if first.request_hash != recorded.request_hash {
+                return Err(Mismatch::Request);
+            }
+            *recorded = first;
+        }
+        let cx = Context { saga, definition, now: row.at };
+        let effects = advance(cx, &mut state, &input).map_err(|why| Mismatch::Refused { seq, why })?;
+        let found = digest(&state::encode(&state), &effects);
+        if found != row.digest {
+            return Err(Mismatch::Digest { seq, found, recorded: row.digest });
+        }
+    }
+    Ok(state)
+}

@@ -1,0 +1,56 @@
+//! Time passed: everything that is due happens, giving up before trying again.
+
+use super::{Context, Refused, course};
+use crate::{
+    flight,
+    state::{Pending, State, StepStatus},
+};
+
+/// Why a saga that grew too old after its pivot needs a person.
+const MAX_AGE: &str = "MAX_AGE: it is older than its definition allows, and past its pivot";
+/// The reason of a saga that grew too old before.
+const EXPIRED: &str = "EXPIRED";
+
+pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
+    let due = |at: Option<i64>| at.is_some_and(|at| at <= cx.now);
+    if saga.paused_at != 0 || !due(flight::next_deadline(cx.definition, saga)) {
+        return Err(Refused::NotDue);
+    }
+    if due(flight::max_age_at(cx.definition, saga)) {
+        too_old(cx, saga);
+        return Ok(());
+    }
+    if let Some(i) = (0..saga.steps.len()).find(|&i| due(flight::give_up_at(cx.definition, saga, i))) {
+        give_up(cx, saga, i);
+    }
+    for i in 0..saga.steps.len() {
+        if due(flight::retry_at(saga, i)) {
+            let step = &mut saga.steps[i];
+            step.attempt += 1;
+            step.retry_at = 0;
+            step.set_pending(Pending::Answer);
+        }
+    }
+    Ok(())
+}
+
+fn too_old(cx: Context<'_>, saga: &mut State) {
+    if cx.definition.pivot().is_some_and(|p| saga.steps[p].status() == StepStatus::Succeeded) {
+        saga.parked = MAX_AGE.into();
+    } else {
+        course::turn(cx, saga, EXPIRED, None);
+    }
+}
+
+/// Before the pivot: turn round, and undo this step too, for it may have happened. The pivot itself: ask
+/// whether it happened, for as long as it takes. A signal after the pivot: a person must look.
+fn give_up(cx: Context<'_>, saga: &mut State, i: usize) {
+    let step = &cx.definition.steps[i];
+    if step.pivot {
+        saga.steps[i].begin(StepStatus::Sealing);
+    } else if cx.definition.after_pivot(i) {
+        saga.steps[i].parked = format!("{}: no signal came in time", step.give_up_reason);
+    } else {
+        course::turn(cx, saga, &step.give_up_reason, None);
+    }
+}

@@ -1,0 +1,93 @@
+//! `advance`: what follows from one input. One file per kind of input, and [`course`] for where a saga
+//! goes from there. Transitions only change the state; the effects are derived from it.
+
+mod cancel;
+mod course;
+mod deadline;
+mod outcome;
+mod signal;
+mod started;
+
+use uuid::Uuid;
+
+use crate::{
+    definition::Definition,
+    effects::Effects,
+    input::Input,
+    state::{State, Verdict},
+};
+
+/// What a transition is decided in.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The saga's id.
+    pub saga: Uuid,
+    /// What it follows.
+    pub definition: &'a Definition,
+    /// The database's clock, ms since the epoch.
+    pub now: i64,
+}
+
+/// The input was not accepted; the saga is unchanged and no history row is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It was accepted before; its first answer stands.
+    #[error("it was taken before")]
+    Repeat,
+    /// It is about an attempt or epoch that is over.
+    #[error("it is about an attempt that is over")]
+    Stale,
+    /// Nothing is due.
+    #[error("nothing is due")]
+    NotDue,
+    /// The saga's state does not allow it.
+    #[error("not possible now: {0}")]
+    NotAllowed(String),
+    /// It makes no sense for this saga, whatever its state: a dead letter.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Folds one input into the saga.
+///
+/// # Errors
+/// [`Refused`]: the saga is unchanged.
+pub fn advance(cx: Context<'_>, saga: &mut State, input: &Input) -> Result<Effects, Refused> {
+    let mut before = saga.clone();
+    if before.aligned(cx.definition).is_none() {
+        return Err(Refused::Malformed("the saga has a step that its definition has not".into()));
+    }
+    let mut after = before.clone();
+    let cx = Context { now: cx.now.max(saga.now), ..cx };
+    fold(cx, &mut after, input)?;
+    after.version += 1;
+    after.now = cx.now;
+    let effects = Effects::between(cx.definition, &before, &after);
+    *saga = after;
+    #[cfg(debug_assertions)]
+    crate::invariants::check(cx.definition, saga).expect("the state keeps its invariants");
+    Ok(effects)
+}
+
+fn fold(cx: Context<'_>, saga: &mut State, input: &Input) -> Result<(), Refused> {
+    match input {
+        Input::Started(started) => started::fold(cx, saga, started),
+        _ if saga.version == 0 => Err(Refused::Malformed("the saga has not started".into())),
+        Input::Outcome(outcome) => outcome::fold(cx, saga, outcome),
+        Input::DeadlineFired(_) => deadline::fold(cx, saga),
+        Input::CancelRequested(_) => cancel::fold(cx, saga),
+        Input::Signal(signal) => signal::fold(cx, saga, signal),
+    }
+}
+
+/// A second, different verdict for one command, or one that can't be: nobody can tell what happened, so
+/// a person must look. The saga parks, even one that had ended; commands that are in flight go on.
+fn contradiction(saga: &mut State, i: usize, verdict: Verdict) {
+    let step = &mut saga.steps[i];
+    step.contradicted |= 1 << verdict as u32;
+    if saga.parked.is_empty() {
+        let (name, run, undo) = (&step.name, step.run(), step.undo());
+        saga.parked =
+            format!("CONTRADICTION: {name} was answered {verdict:?} (known: RUN {run:?}, UNDO {undo:?})");
+    }
+}

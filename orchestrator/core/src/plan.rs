@@ -1,0 +1,303 @@
+//! A batch of inputs meets the sagas that they are about: everything that has to be written, sent and
+//! answered, decided at once. The driver only executes it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::{
+    definition::Definition,
+    effects::{CommandRef, Event},
+    flight, history,
+    input::{self, DeadlineFired, Input, Payload},
+    machine::{Context, Refused, advance},
+    state::{self, State, Status},
+};
+
+/// One thing that came in. `T` is the driver's: an offset to finish, a caller to answer.
+#[derive(Debug)]
+pub struct Item<T> {
+    /// Which saga it is about.
+    pub saga: Uuid,
+    /// Who caused it, for the history.
+    pub actor: String,
+    /// What is asked.
+    pub ask: Ask,
+    /// Given back when it is settled.
+    pub token: T,
+}
+
+/// What is asked of a saga.
+#[derive(Debug)]
+pub enum Ask {
+    /// Begin; the saga must not be among the loaded ones.
+    Start(Arc<Definition>, Input),
+    /// Fold this in.
+    Fold(Input),
+    /// Look whether something is due, and re-send what waits for an answer when `resend` says so.
+    Wake {
+        /// The gap since the last sending is over.
+        resend: bool,
+    },
+}
+
+/// A saga as it was read under its row lock.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it follows.
+    pub definition: Arc<Definition>,
+    /// As stored.
+    pub state: State,
+    /// No input is taken until an operator looked.
+    pub quarantined: bool,
+}
+
+/// Everything that follows from a batch.
+#[derive(Debug)]
+pub struct Plan<T> {
+    /// One per saga that changed, by id.
+    pub writes: Vec<Write>,
+    /// To be sent once the writes are committed.
+    pub sends: Vec<Send>,
+    /// Every item's token, in arrival order.
+    pub settled: Vec<(T, Fate)>,
+}
+
+/// A saga's new row, history rows and events.
+#[derive(Debug, PartialEq)]
+pub struct Write {
+    /// Its id.
+    pub saga: Uuid,
+    /// It is new.
+    pub insert: bool,
+    /// The version that it was read with.
+    pub was: u32,
+    /// Its new state.
+    pub state: State,
+    /// The new state's bytes.
+    pub bytes: Vec<u8>,
+    /// For the column.
+    pub status: Status,
+    /// The next deadline, ms.
+    pub deadline: Option<i64>,
+    /// Commands are in flight.
+    pub in_flight: bool,
+    /// One per accepted input.
+    pub rows: Vec<history::Row>,
+    /// What happened, with the version at which it did.
+    pub events: Vec<(u32, Event)>,
+    /// Why it needs a person, by step ("" = the saga itself), when that changed.
+    pub attention: Option<Vec<Attention>>,
+}
+
+/// One reason why a saga needs a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// "" = the saga itself.
+    pub step: String,
+    /// "" = the saga itself, or a signal.
+    pub participant: String,
+    /// Such as UNAVAILABLE or CONTRADICTION.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+}
+
+/// A command with all that core knows of it.
+#[derive(Debug, PartialEq)]
+pub struct Send {
+    /// The saga's id.
+    pub saga: Uuid,
+    /// To whom.
+    pub participant: String,
+    /// The action's name, or the undo's.
+    pub action: String,
+    /// Which command.
+    pub command: CommandRef,
+    /// Results that it carries, by step.
+    pub needs: Vec<(String, Payload)>,
+    /// It was sent before and not answered.
+    pub resend: bool,
+}
+
+/// What became of an item.
+#[derive(Debug, PartialEq)]
+pub enum Fate {
+    /// Folded in.
+    Accepted {
+        /// The saga's version after it.
+        version: u32,
+    },
+    /// Not accepted, nothing changed.
+    Refused(Refused),
+    /// There is no such saga.
+    UnknownSaga,
+    /// The saga takes nothing until an operator looked.
+    Quarantined,
+}
+
+struct Open {
+    saga: Loaded,
+    was: u32,
+    insert: bool,
+    parked: Vec<Attention>,
+    rows: Vec<history::Row>,
+    events: Vec<(u32, Event)>,
+    sends: Vec<CommandRef>,
+    resend: bool,
+}
+
+/// Decides a batch: the items of a saga in arrival order, each saga written once.
+pub fn plan<T>(now: i64, items: Vec<Item<T>>, loaded: BTreeMap<Uuid, Loaded>) -> Plan<T> {
+    let mut open: BTreeMap<Uuid, Open> =
+        loaded.into_iter().map(|(id, saga)| (id, Open::new(saga, false))).collect();
+    let mut settled = Vec::with_capacity(items.len());
+    for Item { saga: id, actor, ask, token } in items {
+        let fate = match (ask, open.get_mut(&id)) {
+            (Ask::Start(definition, input), None) => {
+                let state = State::new(&definition);
+                let saga = Loaded { definition, state, quarantined: false };
+                let mut fresh = Open::new(saga, true);
+                let fate = fresh.fold(id, now, actor, &input);
+                if matches!(fate, Fate::Accepted { .. }) {
+                    open.insert(id, fresh);
+                }
+                fate
+            }
+            (Ask::Start(..), Some(_)) => Fate::Refused(Refused::Repeat),
+            (_, None) => Fate::UnknownSaga,
+            (_, Some(saga)) if saga.saga.quarantined => Fate::Quarantined,
+            (Ask::Fold(input), Some(saga)) => saga.fold(id, now, actor, &input),
+            (Ask::Wake { resend }, Some(saga)) => saga.wake(id, now, actor, resend),
+        };
+        settled.push((token, fate));
+    }
+    let mut plan = Plan { writes: Vec::new(), sends: Vec::new(), settled };
+    for (id, saga) in open {
+        saga.sends(id, &mut plan.sends);
+        plan.writes.extend(saga.write(id));
+    }
+    plan
+}
+
+impl Open {
+    fn new(mut saga: Loaded, insert: bool) -> Open {
+        // A state that does not fit is refused by `advance`, input by input.
+        let _ = saga.state.aligned(&saga.definition);
+        Open {
+            was: saga.state.version,
+            insert,
+            parked: attention(&saga),
+            saga,
+            rows: Vec::new(),
+            events: Vec::new(),
+            sends: Vec::new(),
+            resend: false,
+        }
+    }
+
+    fn fold(&mut self, id: Uuid, now: i64, actor: String, input: &Input) -> Fate {
+        let cx = Context { saga: id, definition: &self.saga.definition, now };
+        match advance(cx, &mut self.saga.state, input) {
+            Err(refused) => Fate::Refused(refused),
+            Ok(effects) => {
+                let state = &self.saga.state;
+                let digest = history::digest(&state::encode(state), &effects);
+                self.rows.push(history::Row {
+                    seq: state.version,
+                    at: state.now,
+                    rules: crate::RULES,
+                    kind: input.kind(),
+                    actor,
+                    input: input::encode(input),
+                    digest,
+                });
+                let version = state.version;
+                self.events.extend(effects.events.into_iter().filter_map(|e| Some((version, e.event?))));
+                self.sends.extend(effects.commands);
+                Fate::Accepted { version }
+            }
+        }
+    }
+
+    fn wake(&mut self, id: Uuid, now: i64, actor: String, resend: bool) -> Fate {
+        let due = flight::next_deadline(&self.saga.definition, &self.saga.state);
+        if due.is_some_and(|at| at <= now) {
+            return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}));
+        }
+        self.resend |= resend;
+        Fate::Refused(Refused::NotDue)
+    }
+
+    /// The commands to send: of those that were decided now, or are to be repeated, what is still in
+    /// flight after the whole batch.
+    fn sends(&self, id: Uuid, out: &mut Vec<Send>) {
+        for command in flight::commands(&self.saga.state) {
+            let fresh = self.sends.contains(&command);
+            if fresh || self.resend {
+                out.push(send(id, &self.saga, command, !fresh));
+            }
+        }
+    }
+
+    fn write(self, id: Uuid) -> Option<Write> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        let parked = attention(&self.saga);
+        let Loaded { definition, state, .. } = self.saga;
+        Some(Write {
+            saga: id,
+            insert: self.insert,
+            was: self.was,
+            bytes: state::encode(&state),
+            status: state.shown(),
+            deadline: flight::next_deadline(&definition, &state),
+            in_flight: !flight::commands(&state).is_empty(),
+            rows: self.rows,
+            events: self.events,
+            attention: (parked != self.parked).then_some(parked),
+            state,
+        })
+    }
+}
+
+/// Everything about a command that is in flight.
+fn send(saga: Uuid, loaded: &Loaded, command: CommandRef, resend: bool) -> Send {
+    let definition = &loaded.definition;
+    let i = definition.index(&command.step).expect("a command in flight is of a step");
+    let step = &definition.steps[i];
+    let undo = matches!(command.verb(), input::Verb::Undo | input::Verb::SealUndo);
+    let result = |&n: &u32| {
+        let step = &loaded.state.steps[n as usize];
+        step.result.clone().map(|result| (step.name.clone(), result))
+    };
+    Send {
+        saga,
+        participant: step.participant.clone(),
+        action: if undo { step.undo.clone() } else { step.action.clone() },
+        needs: if undo { Vec::new() } else { step.needs.iter().filter_map(result).collect() },
+        command,
+        resend,
+    }
+}
+
+/// Why a saga needs a person, as it stands.
+fn attention(saga: &Loaded) -> Vec<Attention> {
+    let entry = |step: &str, participant: &str, why: &str| {
+        let (code, message) = why.split_once(": ").unwrap_or((why, ""));
+        Attention {
+            step: step.into(),
+            participant: participant.into(),
+            code: code.into(),
+            message: message.into(),
+        }
+    };
+    let state = &saga.state;
+    let own = (!state.parked.is_empty()).then(|| entry("", "", &state.parked));
+    let steps = state.steps.iter().filter(|s| !s.parked.is_empty()).map(|step| {
+        let participant = saga.definition.index(&step.name).map(|i| &saga.definition.steps[i].participant);
+        entry(&step.name, participant.map_or("", |p| p), &step.parked)
+    });
+    own.into_iter().chain(steps).collect()
+}
