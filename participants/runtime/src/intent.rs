@@ -1,0 +1,66 @@
+//! Intents: calls to the outside world that were committed before they are made.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use uuid::Uuid;
+
+use crate::command::{Key, Verb};
+
+/// An open call to the outside world, as committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// What it belongs to.
+    pub key: Key,
+    /// [`Verb::Run`] or [`Verb::Undo`].
+    pub verb: Verb,
+    /// The attempt that the answer will count for.
+    pub attempt: i32,
+    /// The idempotency key: the command id (UUIDv5 of the saga and `step/VERB/epoch`), and from the second
+    /// key on `#n`.
+    pub gateway_key: String,
+    /// Calls that were begun under this key and may have arrived, this one included.
+    pub calls: i32,
+    /// W3C trace context of the command.
+    pub traceparent: Option<String>,
+    /// The partition that the command came from; the answer goes there. -1: not from Kafka.
+    pub partition: i32,
+}
+
+impl Intent {
+    /// Our reference at the gateway, the same whatever the key: saga id / step / epoch.
+    #[must_use]
+    pub fn our_ref(&self) -> String {
+        let Key { saga, step, epoch } = &self.key;
+        format!("{saga}/{step}/{epoch}")
+    }
+}
+
+/// Until when something may be sent with a gateway key. Looks at two clocks, so that neither a frozen process
+/// nor a clock that was set back makes it younger.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Deadline {
+    /// That long from now.
+    #[must_use]
+    pub fn after(left: Duration) -> Self {
+        Self { monotonic: Instant::now() + left, wall: SystemTime::now() + left }
+    }
+
+    /// Whether nothing may be sent any more. Ask right before sending.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        Instant::now() >= self.monotonic || SystemTime::now() >= self.wall
+    }
+}
+
+/// The command id: UUIDv5 with the saga id as namespace and the name `step/VERB/epoch`.
+#[must_use]
+pub fn command_id(key: &Key, verb: Verb) -> Uuid {
+    let verb = verb.wire().as_str_name().trim_start_matches("VERB_");
+    let name = format!("{}/{}/{}", key.step, verb, key.epoch);
+    Uuid::new_v5(&key.saga, name.as_bytes())
+}

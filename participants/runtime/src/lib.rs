@@ -1,0 +1,28 @@
+//! What makes a service a participant: barrier, waves, decide (pure), intent, ingress, dead letters.
+//!
+//! A service implements [`Service`] and [`Domain`] and calls [`run()`].
+
+pub mod command;
+pub mod config;
+pub mod intent;
+mod run;
+pub mod service;
+
+pub use command::{Command, Failed, Key, Verb};
+pub use config::{Calls, ParticipantConfig};
+pub use intent::{Deadline, Intent};
+pub use run::{Api, run};
+pub use service::{
+    Action, CallResult, Domain, NoCall, Rejection, RunAnswer, Service, Settlement, UndoAnswer,
+};
+
+use skald_kit::migrate::Set;
+use sqlx::migrate::Migrator;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/participant");
+
+/// What every participant keeps beside its own tables; applied after [`Set::kit`].
+#[must_use]
+pub fn migrations() -> Set {
+    Set::participant(&MIGRATOR)
+}
