@@ -1,0 +1,54 @@
+//! Free ports below 32768: above begin the ports that the system gives to outgoing connections, and a
+//! readiness poll that connects there can connect to itself and block the server's bind.
+
+use std::fs::{File, OpenOptions, create_dir_all};
+use std::net::TcpListener;
+use std::sync::Mutex;
+
+use crate::{Error, Result};
+
+const FROM: u16 = 20_000;
+const TO: u16 = 32_000;
+
+/// Locks that keep other processes off the ports that we took; held until this process ends.
+static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// A port on 127.0.0.1 that nobody listens on and that no other call, in this process or another of the
+/// same user, gets while this process lives: a lock file per port keeps them apart.
+///
+/// # Errors
+/// [`Error::NoPort`] when all are taken; [`Error::Io`] when the temp folder cannot be written.
+pub fn free_port() -> Result<u16> {
+    let user = rustix::process::getuid().as_raw();
+    let folder = std::env::temp_dir().join(format!("skald-ports-{user}"));
+    create_dir_all(&folder).map_err(Error::io(format!("creating {}", folder.display())))?;
+    // Different processes begin at different places.
+    let span = u32::from(TO - FROM);
+    let start = std::process::id().wrapping_mul(97) % span;
+    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for step in 0..span {
+        let port = FROM + u16::try_from((start + step) % span).expect("the span fits");
+        let path = folder.join(port.to_string());
+        let Ok(file) = OpenOptions::new().create(true).truncate(false).write(true).open(&path) else {
+            continue;
+        };
+        // The lock first: it is the cheaper test for a port that one of ours took but does not listen on yet.
+        if file.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            taken.push(file);
+            return Ok(port);
+        }
+    }
+    Err(Error::NoPort { from: FROM, to: TO })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_distinct_and_low() {
+        let ports: std::collections::BTreeSet<u16> = (0..50).map(|_| free_port().expect("a port")).collect();
+        assert_eq!(ports.len(), 50);
+        assert!(ports.iter().all(|port| *port < 32_768));
+    }
+}
