@@ -1,6 +1,7 @@
 //! What every service needs and none is about: config, telemetry, lifecycle, Kafka client, event outbox. Knows no message.
 
 pub mod backoff;
+mod civil;
 pub mod clock;
 pub mod config;
 pub mod grpc;
