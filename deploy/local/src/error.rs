@@ -45,6 +45,9 @@ pub enum Error {
         /// The process that holds it.
         pid: u32,
     },
+    /// Someone else listens on the port that was asked for.
+    #[error("port {0} on 127.0.0.1 is taken by another process")]
+    PortTaken(u16),
     /// No port below 32768 was free.
     #[error("no free port between {from} and {to} on 127.0.0.1")]
     NoPort {

@@ -106,7 +106,7 @@ impl Up {
         match &self.dir {
             Some(dir) => (dir.clone(), false),
             None if self.command.is_empty() => (skald_local::home().join("local"), false),
-            None => (std::env::temp_dir().join(format!("skald-up-{}", std::process::id())), true),
+            None => (temporary(), true),
         }
     }
 
@@ -170,6 +170,19 @@ impl Servers {
         };
         tokio::try_join!(self.postgres.stop(), kafka).map(|_| ())
     }
+}
+
+/// A folder for this run. What earlier runs left behind, because they were killed, is removed.
+fn temporary() -> PathBuf {
+    let temp = std::env::temp_dir();
+    for entry in std::fs::read_dir(&temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("skald-up-")?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    temp.join(format!("skald-up-{}", std::process::id()))
 }
 
 async fn ended(child: &Child) -> skald_local::Result<ExitStatus> {

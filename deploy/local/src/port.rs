@@ -4,11 +4,14 @@
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::net::TcpListener;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
 const FROM: u16 = 20_000;
 const TO: u16 = 32_000;
+/// How long a server of an earlier run may take to end.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Locks that keep other processes off the ports that we took; held until this process ends.
 static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -41,6 +44,19 @@ pub fn free_port() -> Result<u16> {
     Err(Error::NoPort { from: FROM, to: TO })
 }
 
+/// Refuses a port that someone listens on: else *their* answer would be taken for that of our server. One
+/// that is just ending gets a moment.
+pub(crate) async fn wait_free(port: u16) -> Result<()> {
+    let end = Instant::now() + ENDING;
+    while TcpListener::bind(("127.0.0.1", port)).is_err() {
+        if Instant::now() >= end {
+            return Err(Error::PortTaken(port));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +66,13 @@ mod tests {
         let ports: std::collections::BTreeSet<u16> = (0..50).map(|_| free_port().expect("a port")).collect();
         assert_eq!(ports.len(), 50);
         assert!(ports.iter().all(|port| *port < 32_768));
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_refused() {
+        let port = free_port().expect("a port");
+        wait_free(port).await.expect("free");
+        let _listener = TcpListener::bind(("127.0.0.1", port)).expect("bound");
+        assert!(matches!(wait_free(port).await, Err(Error::PortTaken(taken)) if taken == port));
     }
 }

@@ -13,6 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::child::{Child, Signal};
+use crate::port::wait_free;
 use crate::{Error, Result, free_port, place};
 use distribution::Distribution;
 
@@ -36,8 +37,10 @@ pub enum Jvm {
 impl Jvm {
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::FastStart => &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
-            Self::Throughput => &["-Xms512m", "-Xmx512m", "-XX:+UseParallelGC"],
+            Self::FastStart => {
+                &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+            }
+            Self::Throughput => &["-Xms512m", "-Xmx512m", "-XX:+UseParallelGC", "-XX:-UsePerfData"],
         }
     }
 }
@@ -199,6 +202,7 @@ impl Kafka {
     }
 
     async fn launch(&mut self) -> Result<()> {
+        wait_free(self.port).await?;
         let log4j = configure(&self.folder, self.port, self.controller_port)?;
         let archive = format!("-XX:SharedArchiveFile={}", self.distribution.archive().display());
         let mut flags = self.jvm.flags().to_vec();

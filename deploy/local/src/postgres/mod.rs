@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 pub use binaries::install as install_postgres;
 
 use crate::child::{Child, Launch, Signal, children, runs, send};
+use crate::port::wait_free;
 use crate::{Error, Result, free_port, place};
 use account::Account;
 use binaries::Binaries;
@@ -198,6 +199,7 @@ impl Postgres {
     /// Starts the postmaster and waits for the first answer.
     async fn launch(&mut self) -> Result<()> {
         cluster::wait_unused(&self.folder).await?;
+        wait_free(self.port).await?;
         let mut launch = Launch::new(self.binaries.postgres())
             .through(self.account.wrapper())
             .when_orphaned("QUIT")
