@@ -65,7 +65,8 @@ mod tests {
     #[tokio::test]
     async fn tries_until_it_works() {
         let mut left = 2;
-        let result = forever("test", &Shutdown::new(), || {
+        let shutdown = Shutdown::new();
+        let result = forever("test", &shutdown, || {
             left -= 1;
             let now = left;
             async move { if now == 0 { Ok("done") } else { Err("not yet") } }

@@ -72,5 +72,6 @@ async fn run_one(connection: &mut PgConnection, set: &Set) -> Result<(), Migrate
     migrator.dangerous_set_table_name(set.table);
     // Under the migrator's lock, unlike a statement of our own: CREATE SCHEMA IF NOT EXISTS can fail when two run it at once.
     migrator.create_schema("skald");
-    migrator.run(connection).await
+    // `run` takes an `Acquire`, which keeps a future that calls it from being spawned.
+    migrator.run_direct(None, connection, false).await
 }

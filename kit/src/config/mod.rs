@@ -3,6 +3,8 @@
 mod problems;
 mod secret;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

@@ -55,7 +55,7 @@ pub struct Kafka {
     pub replication_factor: i32,
     /// Create topics that are missing at start; else a missing topic stops the start.
     pub create_topics: bool,
-    /// Handed to librdkafka as they are, last: they win over what Skald sets.
+    /// Handed to librdkafka as they are, last: they win over what Skald sets. In a variable: `{"security.protocol"="SASL_SSL"}`.
     #[serde(deserialize_with = "scalars")]
     pub properties: BTreeMap<String, String>,
 }

@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) work: Notify,
     pub(super) last_take: Mutex<Instant>,
     pub(super) acknowledged: AtomicU64,
+    retries: AtomicU64,
     /// How long [`Relay::close`] gives the broker.
     pub(super) grace: Mutex<Duration>,
 }
@@ -65,6 +66,7 @@ impl Relay {
             work: Notify::new(),
             last_take: Mutex::new(Instant::now()),
             acknowledged: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
             grace: Mutex::new(Duration::ZERO),
         });
         let on_delivery = Arc::clone(&state);
@@ -106,6 +108,11 @@ impl Relay {
     /// Rows in memory that the broker has not acknowledged.
     pub fn under_way(&self) -> usize {
         self.shared.state.memory().under_way()
+    }
+
+    /// Deliveries that failed and were, or will be, tried again, since the start.
+    pub fn retries(&self) -> u64 {
+        self.shared.state.retries.load(Ordering::Relaxed)
     }
 
     /// Waits up to `deadline` for the broker's acknowledgements, deletes what was acknowledged and ends the task. Call it after the last
@@ -160,6 +167,7 @@ impl State {
     }
 
     fn retry_later(&self, row: Arc<Row>) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("skald_outbox_retries_total").increment(1);
         if self.memory().failed(row) {
             self.work.notify_one();

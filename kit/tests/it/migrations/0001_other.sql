@@ -1,0 +1,1 @@
+create table public.only_once (a int);
