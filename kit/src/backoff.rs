@@ -1,5 +1,5 @@
-//! Trying again until it works or the process stops. A thin wrapper over `backon` (`backoff`, the better known crate, is
-//! unmaintained: RUSTSEC-2025-0012).
+//! Trying again until it works or the process stops. A thin wrapper over `backon` (`backoff`, the better
+//! known crate, is unmaintained: RUSTSEC-2025-0012).
 
 use std::fmt::Display;
 use std::future::Future;
@@ -27,8 +27,8 @@ pub fn gaps() -> impl Iterator<Item = Duration> + Send {
 
 /// Calls `attempt` until it succeeds. `None` when the stop was asked for first.
 ///
-/// `what` completes the log line "cannot …": `forever("connect to PostgreSQL", …)`. A warning is written for the first failure and
-/// then for each tenth, so that a long outage does not fill the log.
+/// `what` completes the log line "cannot …": `forever("connect to PostgreSQL", …)`. A warning is written for
+/// the first failure and then for each tenth, so that a long outage does not fill the log.
 pub async fn forever<T, E, F, Fut>(what: &str, shutdown: &Shutdown, mut attempt: F) -> Option<T>
 where
     E: Display,

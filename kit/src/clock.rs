@@ -1,4 +1,5 @@
-//! The database's clock, read without asking it each time: its offset to this machine's monotonic clock is kept.
+//! The database's clock, read without asking it each time: its offset to this machine's monotonic clock is
+//! kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -8,7 +9,8 @@ use sqlx::PgConnection;
 
 /// The database's time in Unix milliseconds. Clones share it.
 ///
-/// Until the first [`sync`](Self::sync) it follows this machine's wall clock; from then on it never goes back.
+/// Until the first [`sync`](Self::sync) it follows this machine's wall clock; from then on it never goes
+/// back.
 #[derive(Debug, Clone)]
 pub struct DbClock {
     inner: Arc<Inner>,
@@ -48,9 +50,10 @@ impl DbClock {
     /// The database's.
     pub async fn sync(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let asked = self.elapsed_ms();
-        let db_ms = sqlx::query_scalar!(r#"select (extract(epoch from clock_timestamp()) * 1000)::bigint as "ms!""#)
-            .fetch_one(connection)
-            .await?;
+        let db_ms =
+            sqlx::query_scalar!(r#"select (extract(epoch from clock_timestamp()) * 1000)::bigint as "ms!""#)
+                .fetch_one(connection)
+                .await?;
         let middle = asked + (self.elapsed_ms() - asked) / 2;
         self.set_offset(db_ms - middle);
         Ok(())

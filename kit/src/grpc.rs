@@ -16,8 +16,9 @@ use tonic_health::server::HealthReporter;
 use crate::health::{Health, Status};
 use crate::lifecycle::Shutdown;
 
-/// The largest message that is taken or sent, in bytes (1 MiB). A request may have 256 KiB and a page of answers some of them. The
-/// limit belongs to each generated server: set it there with `max_decoding_message_size` and `max_encoding_message_size`.
+/// The largest message that is taken or sent, in bytes (1 MiB). A request may have 256 KiB and a page of
+/// answers some of them. The limit belongs to each generated server: set it there with
+/// `max_decoding_message_size` and `max_encoding_message_size`.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// A ping after so long without a frame finds clients that vanished.
@@ -52,9 +53,9 @@ pub async fn serve(
     serve_on(bind(listen).await?, routes, descriptor_sets, health, shutdown).await
 }
 
-/// Serves `routes` with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and v1alpha. When the stop is
-/// asked for, health says NOT_SERVING, no call is taken any more, and those under way are finished; streams without an end must
-/// watch the shutdown themselves.
+/// Serves `routes` with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
+/// v1alpha. When the stop is asked for, health says NOT_SERVING, no call is taken any more, and those under
+/// way are finished; streams without an end must watch the shutdown themselves.
 ///
 /// # Errors
 /// A descriptor set cannot be decoded, or the listener broke.
@@ -67,8 +68,9 @@ pub async fn serve_on(
 ) -> Result<()> {
     let names = service_names(descriptor_sets)?;
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let health_service =
-        health_service.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let health_service = health_service
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     report(&reporter, &names, health.overall()).await;
     let feed = tokio::spawn(feed(reporter, names, health, shutdown.clone()));
     let served = Server::builder()

@@ -90,7 +90,8 @@ impl Health {
 
     /// The report as one JSON object.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&*self.report.borrow()).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+        serde_json::to_string(&*self.report.borrow())
+            .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
     }
 }
 

@@ -46,7 +46,8 @@ pub async fn serve_on(listener: TcpListener, health: Health, shutdown: Shutdown)
 }
 
 async fn metrics() -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics_handle().render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics_handle().render())
+        .into_response()
 }
 
 /// The process answers; a restart would not make it better. Always 200.

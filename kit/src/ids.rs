@@ -21,7 +21,8 @@ pub fn timestamp_ms(id: Uuid) -> Option<i64> {
     is_v7.then(|| i64::try_from(id.as_u128() >> 80).unwrap_or(LAST_MS))
 }
 
-/// The least value that an id of time `ms` or later can have: a bound for range partitions and scans, no id itself.
+/// The least value that an id of time `ms` or later can have: a bound for range partitions and scans, no id
+/// itself.
 pub fn lower_bound(ms: i64) -> Uuid {
     Uuid::from_u128(u128::from(clamp(ms)) << 80)
 }

@@ -1,4 +1,5 @@
-//! Who runs: each process has a row that it beats every second. Tells who is dead; what follows is the caller's business.
+//! Who runs: each process has a row that it beats every second. Tells who is dead; what follows is the
+//! caller's business.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::pg;
 
 /// The time between two beats.
 pub const BEAT: Duration = Duration::from_secs(1);
-/// Who is so late, by the database's clock, counts as dead. It may be frozen and come back: what it holds must stand that.
+/// Who is so late, by the database's clock, counts as dead. It may be frozen and come back: what it holds
+/// must stand that.
 pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// A beat that hangs so long is given up, and the connection with it.
 const HUNG: Duration = Duration::from_secs(2);
@@ -72,14 +74,16 @@ impl Instance {
     /// # Errors
     /// The database's.
     pub async fn beat(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let beaten = sqlx::query!("update skald.instance set beat_at = clock_timestamp() where id = $1", self.id)
-            .execute(&mut *connection)
-            .await?;
+        let beaten =
+            sqlx::query!("update skald.instance set beat_at = clock_timestamp() where id = $1", self.id)
+                .execute(&mut *connection)
+                .await?;
         if beaten.rows_affected() == 0 { self.register(connection).await } else { Ok(()) }
     }
 
-    /// Beats every second on a connection of its own and keeps `clock` in step, until the stop is asked for; then removes the row.
-    /// Stop it last: others take over what this instance holds as soon as the row is gone.
+    /// Beats every second on a connection of its own and keeps `clock` in step, until the stop is asked for;
+    /// then removes the row. Stop it last: others take over what this instance holds as soon as the row is
+    /// gone.
     ///
     /// # Errors
     /// None: a database that is away is tried again.
@@ -90,7 +94,9 @@ impl Instance {
                 self.register(&mut connection).await?;
                 Ok::<_, sqlx::Error>(connection)
             };
-            let Some(mut connection) = backoff::forever("say that this instance lives", &shutdown, connect).await else {
+            let Some(mut connection) =
+                backoff::forever("say that this instance lives", &shutdown, connect).await
+            else {
                 return Ok(());
             };
             match self.beat_until(&mut connection, &clock, &shutdown).await {
@@ -106,7 +112,12 @@ impl Instance {
         }
     }
 
-    async fn beat_until(&self, connection: &mut PgConnection, clock: &DbClock, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn beat_until(
+        &self,
+        connection: &mut PgConnection,
+        clock: &DbClock,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -128,7 +139,12 @@ impl Instance {
 /// # Errors
 /// The database's.
 pub async fn alive(connection: &mut PgConnection, service: &str) -> Result<Vec<Peer>, sqlx::Error> {
-    Ok(peers(connection, service).await?.into_iter().filter(|(_, dead)| !dead).map(|(peer, _)| peer).collect())
+    Ok(peers(connection, service)
+        .await?
+        .into_iter()
+        .filter(|(_, dead)| !dead)
+        .map(|(peer, _)| peer)
+        .collect())
 }
 
 /// The instances of a service whose last beat is older than [`DEAD_AFTER`], by the database's clock.
@@ -136,7 +152,12 @@ pub async fn alive(connection: &mut PgConnection, service: &str) -> Result<Vec<P
 /// # Errors
 /// The database's.
 pub async fn dead(connection: &mut PgConnection, service: &str) -> Result<Vec<Peer>, sqlx::Error> {
-    Ok(peers(connection, service).await?.into_iter().filter(|(_, dead)| *dead).map(|(peer, _)| peer).collect())
+    Ok(peers(connection, service)
+        .await?
+        .into_iter()
+        .filter(|(_, dead)| *dead)
+        .map(|(peer, _)| peer)
+        .collect())
 }
 
 async fn peers(connection: &mut PgConnection, service: &str) -> Result<Vec<(Peer, bool)>, sqlx::Error> {
@@ -167,6 +188,7 @@ async fn peers(connection: &mut PgConnection, service: &str) -> Result<Vec<(Peer
 /// # Errors
 /// The database's.
 pub async fn remove(connection: &mut PgConnection, ids: &[Uuid]) -> Result<u64, sqlx::Error> {
-    let removed = sqlx::query!("delete from skald.instance where id = any($1)", ids).execute(connection).await?;
+    let removed =
+        sqlx::query!("delete from skald.instance where id = any($1)", ids).execute(connection).await?;
     Ok(removed.rows_affected())
 }

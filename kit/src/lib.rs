@@ -1,4 +1,5 @@
-//! What every service needs and none is about: config, telemetry, lifecycle, Kafka client, event outbox. Knows no message.
+//! What every service needs and none is about: config, telemetry, lifecycle, Kafka client, event outbox.
+//! Knows no message.
 
 pub mod backoff;
 mod civil;

@@ -53,8 +53,8 @@ pub enum Error {
     },
 }
 
-/// Applies the sets in order; safe when several instances start at once (sqlx takes an advisory lock). A database that a newer
-/// binary has migrated already is refused.
+/// Applies the sets in order; safe when several instances start at once (sqlx takes an advisory lock). A
+/// database that a newer binary has migrated already is refused.
 ///
 /// # Errors
 /// [`Error`].
@@ -70,7 +70,8 @@ pub async fn run(url: &Secret, sets: &[Set]) -> Result<(), Error> {
 async fn run_one(connection: &mut PgConnection, set: &Set) -> Result<(), MigrateError> {
     let mut migrator = Migrator::with_migrations(set.migrator.migrations.to_vec());
     migrator.dangerous_set_table_name(set.table);
-    // Under the migrator's lock, unlike a statement of our own: CREATE SCHEMA IF NOT EXISTS can fail when two run it at once.
+    // Under the migrator's lock, unlike a statement of our own: CREATE SCHEMA IF NOT EXISTS can fail when two
+    // run it at once.
     migrator.create_schema("skald");
     // `run` takes an `Acquire`, which keeps a future that calls it from being spawned.
     migrator.run_direct(None, connection, false).await

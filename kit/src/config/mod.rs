@@ -1,4 +1,5 @@
-//! Settings from a TOML file and the environment: read, checked and printed here; what a setting *means* is its section's business.
+//! Settings from a TOML file and the environment: read, checked and printed here; what a setting *means* is
+//! its section's business.
 
 mod problems;
 mod secret;
@@ -39,12 +40,16 @@ pub enum Error {
 
 /// Reads `T` from its defaults, then `file`, then the environment, and validates it.
 ///
-/// A variable is `<env_prefix><SECTION>__<FIELD>`, for example `SKALD_POSTGRES__URL` with the prefix `SKALD_`. Variables with the prefix
-/// but without a double underscore are no settings and are left alone (`SKALD_BUDGET` belongs to the tests).
+/// A variable is `<env_prefix><SECTION>__<FIELD>`, for example `SKALD_POSTGRES__URL` with the prefix
+/// `SKALD_`. Variables with the prefix but without a double underscore are no settings and are left alone
+/// (`SKALD_BUDGET` belongs to the tests).
 ///
 /// # Errors
 /// [`Error`]; unknown keys are refused, all values out of range are reported at once.
-pub fn load<T: DeserializeOwned + Default + Validate>(file: Option<&Path>, env_prefix: &str) -> Result<T, Error> {
+pub fn load<T: DeserializeOwned + Default + Validate>(
+    file: Option<&Path>,
+    env_prefix: &str,
+) -> Result<T, Error> {
     let mut figment = Figment::new();
     if let Some(path) = file {
         // Opened first, because the provider takes a missing file for an empty one.
@@ -94,11 +99,12 @@ fn explain_one(error: &figment::Error, env_prefix: &str) -> String {
         kind => kind.to_string(),
     };
     let key = path.join(".");
-    let place = error.metadata.as_ref().map(|metadata| match metadata.source.as_ref().and_then(|s| s.file_path()) {
-        Some(file) => format!("file {}", file.display()),
-        None if path.is_empty() => metadata.interpolate(&Profile::Default, &path),
-        None => format!("variable {env_prefix}{}", path.join("__").to_uppercase()),
-    });
+    let place =
+        error.metadata.as_ref().map(|metadata| match metadata.source.as_ref().and_then(|s| s.file_path()) {
+            Some(file) => format!("file {}", file.display()),
+            None if path.is_empty() => metadata.interpolate(&Profile::Default, &path),
+            None => format!("variable {env_prefix}{}", path.join("__").to_uppercase()),
+        });
     match (place, key.is_empty()) {
         (Some(place), true) => format!("{place}: {what}"),
         (Some(place), false) => format!("{key} ({place}): {what}"),

@@ -75,7 +75,10 @@ mod tests {
     #[test]
     fn a_url_shows_everything_but_its_password() {
         for (url, shown) in [
-            ("postgres://bob:se@cret@db:5432/orders?sslmode=require", "postgres://bob:***@db:5432/orders?sslmode=require"),
+            (
+                "postgres://bob:se@cret@db:5432/orders?sslmode=require",
+                "postgres://bob:***@db:5432/orders?sslmode=require",
+            ),
             ("postgres://bob@db/orders", "postgres://bob@db/orders"),
             ("postgres://db", "postgres://db"),
             ("postgres://db/x?user=u&password=p", "postgres://db/x?user=u&password=***"),

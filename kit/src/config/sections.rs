@@ -11,7 +11,8 @@ use super::{Problems, Secret, Validate};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Postgres {
-    /// `postgres://user:password@host:port/database?…` (libpq's form); the password is hidden when it is shown.
+    /// `postgres://user:password@host:port/database?…` (libpq's form); the password is hidden when it is
+    /// shown.
     #[serde(serialize_with = "without_password")]
     pub url: Secret,
     /// Connections of the pool for reads, 1 to 100. Workers have one writing connection each besides it.
@@ -49,13 +50,15 @@ pub struct Kafka {
     pub bootstrap_servers: String,
     /// Put before every topic's name, so that several installations can share brokers. May be empty.
     pub topic_prefix: String,
-    /// Partitions of each topic, 1 to 1000; commands and outcomes must have the same number, for it routes everything.
+    /// Partitions of each topic, 1 to 1000; commands and outcomes must have the same number, for it routes
+    /// everything.
     pub partitions: i32,
     /// Copies of each partition that topics are created with, 1 to 100.
     pub replication_factor: i32,
     /// Create topics that are missing at start; else a missing topic stops the start.
     pub create_topics: bool,
-    /// Handed to librdkafka as they are, last: they win over what Skald sets. In a variable: `{"security.protocol"="SASL_SSL"}`.
+    /// Handed to librdkafka as they are, last: they win over what Skald sets. In a variable:
+    /// `{"security.protocol"="SASL_SSL"}`.
     #[serde(deserialize_with = "scalars")]
     pub properties: BTreeMap<String, String>,
 }
@@ -80,20 +83,44 @@ impl Kafka {
     }
 }
 
+/// What the promises rest on.
+const OWNED_PROPERTIES: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "partition.assignment.strategy",
+    "partitioner",
+    "request.required.acks",
+];
+
 impl Validate for Kafka {
     fn validate(&self, problems: &mut Problems) {
         let servers_ok = self.bootstrap_servers.split(',').all(|server| {
-            server.trim().rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            server
+                .trim()
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         });
-        problems.check(servers_ok, "bootstrap_servers", format!("{:?} is no list of host:port", self.bootstrap_servers));
+        problems.check(
+            servers_ok,
+            "bootstrap_servers",
+            format!("{:?} is no list of host:port", self.bootstrap_servers),
+        );
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let prefix_ok = self.topic_prefix.chars().all(legal) && self.topic_prefix.len() <= 100;
-        problems.check(prefix_ok, "topic_prefix", "may have only letters, digits, '.', '_', '-', 100 at most");
+        problems.check(
+            prefix_ok,
+            "topic_prefix",
+            "may have only letters, digits, '.', '_', '-', 100 at most",
+        );
         range(problems, "partitions", self.partitions, 1, 1000);
         range(problems, "replication_factor", self.replication_factor, 1, 100);
-        for owned in ["enable.auto.offset.store", "enable.idempotence", "partitioner", "group.id", "enable.auto.commit"] {
+        for owned in OWNED_PROPERTIES {
             problems.check(
-                !self.properties.contains_key(owned),
+                !self.properties.contains_key(*owned),
                 "properties",
                 format!("{owned} is Skald's own; what is promised depends on it"),
             );
@@ -174,7 +201,10 @@ impl Default for Log {
 impl Validate for Log {
     fn validate(&self, problems: &mut Problems) {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.filter) {
-            problems.add("filter", format!("{:?} is no filter ({error}); for example \"info,skald_server=debug\"", self.filter));
+            problems.add(
+                "filter",
+                format!("{:?} is no filter ({error}); for example \"info,skald_server=debug\"", self.filter),
+            );
         }
     }
 }

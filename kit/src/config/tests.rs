@@ -92,9 +92,15 @@ fn an_unknown_key_names_itself_and_its_file() {
 #[test]
 fn an_unknown_variable_names_itself() {
     let error = from_env("SKALDT2_", &[("KAFKA__PARTITION", "4")]).unwrap_err().to_string();
-    assert!(error.starts_with("kafka.partition (variable SKALDT2_KAFKA__PARTITION): unknown setting"), "{error}");
+    assert!(
+        error.starts_with("kafka.partition (variable SKALDT2_KAFKA__PARTITION): unknown setting"),
+        "{error}"
+    );
     let error = from_env("SKALDT3_", &[("KAFKA__PARTITIONS", "many")]).unwrap_err().to_string();
-    assert!(error.starts_with("kafka.partitions (variable SKALDT3_KAFKA__PARTITIONS): invalid type"), "{error}");
+    assert!(
+        error.starts_with("kafka.partitions (variable SKALDT3_KAFKA__PARTITIONS): invalid type"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Consuming: the handle and the types. Batches come out of a bounded channel; offsets are stored as they are acknowledged.
+//! Consuming: the handle and the types. Batches come out of a bounded channel; offsets are stored as they are
+//! acknowledged.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use super::positions::Positions;
 use super::poller::{self, Context, Phase};
+use super::positions::Positions;
 use super::{base_config, own_properties};
 use crate::config;
 use crate::lifecycle::Shutdown;
@@ -29,7 +30,8 @@ pub struct Options {
     pub topics: Vec<String>,
     /// Messages of a batch at most.
     pub max_batch: usize,
-    /// Batches that wait in the channel at most. Two keep the worker busy while one is collected; more only make messages old.
+    /// Batches that wait in the channel at most. Two keep the worker busy while one is collected; more only
+    /// make messages old.
     pub max_waiting: usize,
 }
 
@@ -74,7 +76,12 @@ impl Message {
 
     /// What [`Consumer::done`] takes when the message is finished.
     pub fn ack(&self) -> Ack {
-        Ack { topic: Arc::clone(&self.topic), partition: self.partition, offset: self.offset, assignment: self.assignment }
+        Ack {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            offset: self.offset,
+            assignment: self.assignment,
+        }
     }
 }
 
@@ -135,7 +142,8 @@ pub(super) struct Shared {
     pub(super) group: String,
     pub(super) positions: Arc<Mutex<Positions>>,
     pub(super) phase: AtomicU8,
-    /// Taken away when the consumer closes: the thread then has the last one, and dropping that leaves the group.
+    /// Taken away when the consumer closes: the thread then has the last one, and dropping that leaves the
+    /// group.
     pub(super) client: Mutex<Option<Arc<BaseConsumer<Context>>>>,
     closed: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -155,17 +163,22 @@ impl Drop for Shared {
 impl Consumer {
     /// Joins the group and starts the thread that fills the channel.
     ///
-    /// Normal back-pressure is a full channel: the thread stops polling. After a second of that it counts as an outage: the partitions
-    /// are paused and the thread polls again, so that rebalances are served and the group does not throw us out.
+    /// Normal back-pressure is a full channel: the thread stops polling. After a second of that it counts as
+    /// an outage: the partitions are paused and the thread polls again, so that rebalances are served and the
+    /// group does not throw us out.
     ///
     /// The channel ends after [`drain`](Self::drain), or when the client failed for good.
     ///
     /// # Errors
     /// librdkafka does not accept the configuration, or the thread cannot be started.
-    pub fn start(kafka: &config::Kafka, options: Options) -> Result<(Self, mpsc::Receiver<Batch>), KafkaError> {
+    pub fn start(
+        kafka: &config::Kafka,
+        options: Options,
+    ) -> Result<(Self, mpsc::Receiver<Batch>), KafkaError> {
         let positions = Arc::new(Mutex::new(Positions::new(&options.topics)));
         let context = Context::new(Arc::clone(&positions));
-        let client: BaseConsumer<Context> = client_config(kafka, &options.group).create_with_context(context)?;
+        let client: BaseConsumer<Context> =
+            client_config(kafka, &options.group).create_with_context(context)?;
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         client.subscribe(&topics)?;
         let client = Arc::new(client);
@@ -183,11 +196,13 @@ impl Consumer {
         Ok((Self { shared }, receiver))
     }
 
-    /// Messages are finished, in any order. Stores the lowest unfinished offset of each partition; acknowledgements of an older
-    /// assignment change nothing. The broker learns of it within a second, on revocation, and on close.
+    /// Messages are finished, in any order. Stores the lowest unfinished offset of each partition;
+    /// acknowledgements of an older assignment change nothing. The broker learns of it within a second, on
+    /// revocation, and on close.
     pub fn done(&self, acks: &[Ack]) {
         let Some(client) = self.client() else { return };
-        // Held while storing: a revocation in between would wait, so nothing is stored for a partition that just came back.
+        // Held while storing: a revocation in between would wait, so nothing is stored for a partition that
+        // just came back.
         let mut positions = self.positions();
         let store = positions.done(acks);
         if store.is_empty() {
@@ -210,7 +225,8 @@ impl Consumer {
         self.positions().assigned()
     }
 
-    /// Asks the broker how far behind each assigned partition is. Blocks a thread of tokio's blocking pool meanwhile.
+    /// Asks the broker how far behind each assigned partition is. Blocks a thread of tokio's blocking pool
+    /// meanwhile.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -244,12 +260,14 @@ impl Consumer {
         }
     }
 
-    /// Takes no more messages: the channel ends after the batches that wait in it. Acknowledgements still count.
+    /// Takes no more messages: the channel ends after the batches that wait in it. Acknowledgements still
+    /// count.
     pub fn drain(&self) {
         self.shared.phase.fetch_max(Phase::Drain as u8, Ordering::AcqRel);
     }
 
-    /// Commits what was stored and leaves the group; `false` when that took longer than `deadline` (it goes on alone).
+    /// Commits what was stored and leaves the group; `false` when that took longer than `deadline` (it goes
+    /// on alone).
     pub async fn close(&self, deadline: Duration) -> bool {
         self.shared.phase.fetch_max(Phase::Close as u8, Ordering::AcqRel);
         drop(self.lock_client().take());
@@ -278,10 +296,11 @@ fn lag_of(client: &BaseConsumer<Context>, assigned: &[Assigned]) -> Result<Vec<L
     let mut lags = Vec::with_capacity(assigned.len());
     for entry in assigned {
         let (low, high) = client.fetch_watermarks(&entry.topic, entry.partition, ASK)?;
-        let committed = committed.find_partition(&entry.topic, entry.partition).and_then(|found| match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        });
+        let committed =
+            committed.find_partition(&entry.topic, entry.partition).and_then(|found| match found.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            });
         let finished = entry.stored.or(committed).unwrap_or(low);
         let messages = (high - finished).max(0);
         lags.push(Lag { topic: Arc::clone(&entry.topic), partition: entry.partition, messages });
@@ -302,12 +321,14 @@ fn client_config(kafka: &config::Kafka, group: &str) -> rdkafka::ClientConfig {
         .set("heartbeat.interval.ms", "2000")
         // The poller never stays away longer than a second; a minute is for a machine that was asleep.
         .set("max.poll.interval.ms", "60000")
-        // Eight full batches per partition and 16 MiB in all: enough to never wait, little enough to be forgotten on a pause.
+        // Eight full batches per partition and 16 MiB in all: enough to never wait, little enough to be
+        // forgotten on a pause.
         .set("queued.min.messages", "4096")
         .set("queued.max.messages.kbytes", "16384")
         // How long a fetch is put off when the queue is full: the default of a second would be seen as one.
         .set("fetch.queue.backoff.ms", "2")
-        // The broker answers as soon as there is something; this is only how often it says that there is nothing.
+        // The broker answers as soon as there is something; this is only how often it says that there is
+        // nothing.
         .set("fetch.wait.max.ms", "100")
         .set("enable.partition.eof", "false");
     own_properties(&mut config, kafka);

@@ -4,8 +4,8 @@ pub mod consumer;
 mod partition;
 mod poller;
 mod positions;
-pub mod producer;
 pub mod probe;
+pub mod producer;
 pub mod topics;
 pub mod watermark;
 
@@ -43,8 +43,17 @@ fn base_config(kafka: &config::Kafka) -> ClientConfig {
     config
 }
 
+/// The person's own. librdkafka knows some properties by two names; the one that it is given last must win
+/// whatever its name.
 fn own_properties(config: &mut ClientConfig, kafka: &config::Kafka) {
     for (name, value) in &kafka.properties {
+        let name = match name.as_str() {
+            "delivery.timeout.ms" => "message.timeout.ms",
+            "queue.buffering.max.ms" => "linger.ms",
+            "message.send.max.retries" => "retries",
+            "metadata.broker.list" => "bootstrap.servers",
+            name => name,
+        };
         config.set(name, value);
     }
 }

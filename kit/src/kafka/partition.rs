@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-/// `toPositive(murmur2(key)) % partitions`, as `BuiltInPartitioner.partitionForKey` of Kafka's Java client (librdkafka:
-/// `murmur2_random`). The key of an order is the canonical lower-case text of its id.
+/// `toPositive(murmur2(key)) % partitions`, as `BuiltInPartitioner.partitionForKey` of Kafka's Java client
+/// (librdkafka: `murmur2_random`). The key of an order is the canonical lower-case text of its id.
 ///
 /// # Panics
 /// If `partitions` is not positive.

@@ -1,5 +1,5 @@
-//! The consumer's thread: polls, batches, hands over, follows rebalances. Never waits for a worker longer than a second without
-//! polling.
+//! The consumer's thread: polls, batches, hands over, follows rebalances. Never waits for a worker longer
+//! than a second without polling.
 
 use std::future::Future;
 use std::pin::pin;
@@ -38,7 +38,8 @@ pub(super) enum Phase {
 /// Follows rebalances, which run inside `poll` on the poller's thread.
 pub(super) struct Context {
     positions: Arc<Mutex<Positions>>,
-    /// Partitions that are assigned during a pause must be paused too: `pause` only knows those that were there.
+    /// Partitions that are assigned during a pause must be paused too: `pause` only knows those that were
+    /// there.
     paused: AtomicBool,
 }
 
@@ -86,7 +87,8 @@ impl ConsumerContext for Context {
     }
 }
 
-/// Starts the thread. It ends when the handle is closed or dropped, or the client failed for good; then `closing` fires.
+/// Starts the thread. It ends when the handle is closed or dropped, or the client failed for good; then
+/// `closing` fires.
 pub(super) fn spawn(
     shared: Weak<Shared>,
     client: Arc<BaseConsumer<Context>>,
@@ -157,15 +159,20 @@ impl Poller {
         Ok(messages)
     }
 
-    /// Copies the message out of librdkafka and counts it as taken; `None` when its partition was revoked meanwhile.
+    /// Copies the message out of librdkafka and counts it as taken; `None` when its partition was revoked
+    /// meanwhile.
     fn keep(&self, message: &BorrowedMessage<'_>) -> Option<Message> {
         let (partition, offset) = (message.partition(), message.offset());
         let (topic, assignment) = {
-            let mut positions = self.client.context().positions.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut positions =
+                self.client.context().positions.lock().unwrap_or_else(PoisonError::into_inner);
             positions.taken(message.topic(), partition, offset)?
         };
         let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+            headers
+                .iter()
+                .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+                .collect()
         });
         Some(Message {
             topic,

@@ -9,7 +9,8 @@ use super::{Ack, Assigned};
 /// All partitions that are assigned now.
 #[derive(Debug)]
 pub(super) struct Positions {
-    /// Of the last assignment of any partition; each gets its own number, so an old acknowledgement never fits a new assignment.
+    /// Of the last assignment of any partition; each gets its own number, so an old acknowledgement never
+    /// fits a new assignment.
     generation: u64,
     topics: Vec<Topic>,
 }
@@ -29,7 +30,10 @@ struct Position {
 
 impl Positions {
     pub(super) fn new(topics: &[String]) -> Self {
-        let topics = topics.iter().map(|name| Topic { name: name.as_str().into(), partitions: BTreeMap::new() }).collect();
+        let topics = topics
+            .iter()
+            .map(|name| Topic { name: name.as_str().into(), partitions: BTreeMap::new() })
+            .collect();
         Self { generation: 0, topics }
     }
 
@@ -47,7 +51,8 @@ impl Positions {
         }
     }
 
-    /// A message came: its topic's shared name and the generation of its assignment. `None`: not assigned (any more).
+    /// A message came: its topic's shared name and the generation of its assignment. `None`: not assigned
+    /// (any more).
     pub(super) fn taken(&mut self, topic: &str, partition: i32, offset: i64) -> Option<(Arc<str>, u64)> {
         let topic = self.topic(topic)?;
         let position = topic.partitions.get_mut(&partition)?;
@@ -66,7 +71,10 @@ impl Positions {
             }
             let Some(next) = position.watermark.done(ack.offset) else { continue };
             position.stored = Some(next);
-            match store.iter_mut().find(|(name, partition, _)| **name == *topic.name && *partition == ack.partition) {
+            match store
+                .iter_mut()
+                .find(|(name, partition, _)| **name == *topic.name && *partition == ack.partition)
+            {
                 Some(entry) => entry.2 = next,
                 None => store.push((Arc::clone(&topic.name), ack.partition, next)),
             }

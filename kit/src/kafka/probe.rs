@@ -14,8 +14,8 @@ use crate::lifecycle::Shutdown;
 /// How often, and how long an answer may take.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Asks for metadata every two seconds and sets `kafka` to UP or DEGRADED (what was accepted is safe; it only waits), until the stop is
-/// asked for.
+/// Asks for metadata every two seconds and sets `kafka` to UP or DEGRADED (what was accepted is safe; it only
+/// waits), until the stop is asked for.
 ///
 /// # Errors
 /// librdkafka does not accept the configuration.
@@ -23,10 +23,17 @@ pub async fn run(kafka: config::Kafka, health: Health, shutdown: Shutdown) -> an
     let client: Arc<AdminClient<DefaultClientContext>> = Arc::new(client_config(&kafka).create()?);
     loop {
         let asked = Arc::clone(&client);
-        let answer = tokio::task::spawn_blocking(move || asked.inner().fetch_metadata(None, EVERY).map(|m| m.brokers().len())).await?;
+        let answer = tokio::task::spawn_blocking(move || {
+            asked.inner().fetch_metadata(None, EVERY).map(|m| m.brokers().len())
+        })
+        .await?;
         match answer {
             Ok(brokers) => health.set("kafka", Status::Up, format!("{brokers} brokers")),
-            Err(error) => health.set("kafka", Status::Degraded, format!("{} does not answer: {error}", kafka.bootstrap_servers)),
+            Err(error) => health.set(
+                "kafka",
+                Status::Degraded,
+                format!("{} does not answer: {error}", kafka.bootstrap_servers),
+            ),
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

@@ -1,5 +1,5 @@
-//! Producing: takes records without waiting, tells on one thread how each delivery ended. Repeats nothing by itself beyond what
-//! librdkafka does within a delivery.
+//! Producing: takes records without waiting, tells on one thread how each delivery ended. Repeats nothing by
+//! itself beyond what librdkafka does within a delivery.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -12,11 +12,13 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use super::{base_config, own_properties};
 use crate::config;
 
-/// Records that the client holds at most; beyond, [`SendError::QueueFull`]. Ten seconds of work at full speed.
+/// Records that the client holds at most; beyond, [`SendError::QueueFull`]. Ten seconds of work at full
+/// speed.
 const MAX_QUEUED: &str = "100000";
 /// Kibibytes that they may have.
 const MAX_QUEUED_KIB: &str = "65536";
-/// A delivery that takes longer failed. Longer than a broker needs to restart, shorter than an order may wait.
+/// A delivery that takes longer failed. Longer than a broker needs to restart, shorter than an order may
+/// wait.
 const DELIVERY_TIMEOUT_MS: &str = "30000";
 /// A client that failed for good is replaced no more often than this.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
@@ -108,7 +110,9 @@ impl<T: Send + 'static> ProducerContext for Context<T> {
         let token = token.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             Ok(_) => Ok(()),
-            Err((error, _)) => Err(DeliveryError { code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail) }),
+            Err((error, _)) => {
+                Err(DeliveryError { code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail) })
+            }
         };
         (self.delivered)(token, result);
     }
@@ -127,8 +131,8 @@ impl<T: Send + 'static> std::fmt::Debug for Producer<T> {
 }
 
 impl<T: Send + 'static> Producer<T> {
-    /// Starts a client and its polling thread. `delivered` runs on that thread for every record that was taken, exactly once;
-    /// it must not block.
+    /// Starts a client and its polling thread. `delivered` runs on that thread for every record that was
+    /// taken, exactly once; it must not block.
     ///
     /// # Errors
     /// librdkafka does not accept the configuration. Brokers that do not answer are no error.
@@ -144,7 +148,7 @@ impl<T: Send + 'static> Producer<T> {
             .set("partitioner", "murmur2_random")
             .set("queue.buffering.max.messages", MAX_QUEUED)
             .set("queue.buffering.max.kbytes", MAX_QUEUED_KIB)
-            .set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
             .set("retry.backoff.ms", "50");
         own_properties(&mut config, kafka);
         let context = Context { delivered: Arc::new(delivered) };
@@ -163,7 +167,9 @@ impl<T: Send + 'static> Producer<T> {
         outgoing.partition = record.partition;
         if !record.headers.is_empty() {
             let empty = OwnedHeaders::new_with_capacity(record.headers.len());
-            let add = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| headers.insert(Header { key, value: Some(*value) });
+            let add = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| {
+                headers.insert(Header { key, value: Some(*value) })
+            };
             outgoing.headers = Some(record.headers.iter().fold(empty, add));
         }
         let client = self.client();
@@ -214,7 +220,8 @@ impl<T: Send + 'static> Producer<T> {
         }
     }
 
-    /// Puts a new client in the place of one that failed for good. What the old one holds gets its callback, with an error.
+    /// Puts a new client in the place of one that failed for good. What the old one holds gets its callback,
+    /// with an error.
     fn replace(&self, failed: &Arc<ThreadedProducer<Context<T>>>) {
         let mut replaced = self.inner.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         if replaced.elapsed() < REPLACE_EVERY {
@@ -232,7 +239,9 @@ impl<T: Send + 'static> Producer<T> {
                 // Dropping it waits for its thread.
                 std::thread::spawn(move || drop(old));
             }
-            Err(error) => tracing::error!(%error, "the Kafka producer failed for good and cannot be replaced"),
+            Err(error) => {
+                tracing::error!(%error, "the Kafka producer failed for good and cannot be replaced")
+            }
         }
     }
 }

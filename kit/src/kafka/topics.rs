@@ -45,8 +45,9 @@ pub enum Error {
     Wrong(Vec<String>),
 }
 
-/// Checks that each topic exists with the right number of partitions and enough retention. When the broker can't be asked for
-/// settings (librdkafka's mock broker cannot), names and partition counts are checked alone.
+/// Checks that each topic exists with the right number of partitions and enough retention. When the broker
+/// can't be asked for settings (librdkafka's mock broker cannot), names and partition counts are checked
+/// alone.
 ///
 /// # Errors
 /// [`Error::Wrong`] lists all that is missing or different.
@@ -57,7 +58,10 @@ pub async fn check(kafka: &config::Kafka, topics: &[Topic]) -> Result<(), Error>
     let mut present = Vec::new();
     for topic in topics {
         match known.get(&topic.name) {
-            None => wrong.push(format!("topic {} is missing; create it with {} partitions", topic.name, topic.partitions)),
+            None => wrong.push(format!(
+                "topic {} is missing; create it with {} partitions",
+                topic.name, topic.partitions
+            )),
             Some(count) if *count != topic.partitions => wrong.push(format!(
                 "topic {} has {count} partitions; it must have {} (kafka.partitions)",
                 topic.name, topic.partitions
@@ -90,7 +94,9 @@ pub async fn create_missing(kafka: &config::Kafka, topics: &[Topic]) -> Result<(
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::Wrong(unknown.iter().map(|name| format!("topic {name} was created but does not appear")).collect()));
+            return Err(Error::Wrong(
+                unknown.iter().map(|name| format!("topic {name} was created but does not appear")).collect(),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -116,7 +122,9 @@ impl Client {
         let admin = std::sync::Arc::clone(&self.admin);
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
-            let count = |topic: &rdkafka::metadata::MetadataTopic| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+            let count = |topic: &rdkafka::metadata::MetadataTopic| {
+                i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
+            };
             Ok(metadata
                 .topics()
                 .iter()
@@ -132,11 +140,13 @@ impl Client {
     }
 
     async fn wrong_retention(&self, topics: &[&Topic]) -> Vec<String> {
-        let asked: Vec<(&Topic, i64)> = topics.iter().filter_map(|t| t.retention_ms.map(|ms| (*t, ms))).collect();
+        let asked: Vec<(&Topic, i64)> =
+            topics.iter().filter_map(|t| t.retention_ms.map(|ms| (*t, ms))).collect();
         if asked.is_empty() {
             return Vec::new();
         }
-        let resources: Vec<_> = asked.iter().map(|(topic, _)| ResourceSpecifier::Topic(&topic.name)).collect();
+        let resources: Vec<_> =
+            asked.iter().map(|(topic, _)| ResourceSpecifier::Topic(&topic.name)).collect();
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let answers = match self.admin.describe_configs(&resources, &options).await {
             Ok(answers) => answers,
@@ -147,22 +157,29 @@ impl Client {
         };
         let mut wrong = Vec::new();
         for ((topic, least), answer) in asked.iter().zip(answers) {
-            let value = answer.ok().and_then(|resource| resource.get("retention.ms")?.value.clone()?.parse::<i64>().ok());
+            let value = answer
+                .ok()
+                .and_then(|resource| resource.get("retention.ms")?.value.clone()?.parse::<i64>().ok());
             // -1: for ever.
             if let Some(value) = value.filter(|value| *value >= 0 && value < least) {
-                wrong.push(format!("topic {} has retention.ms {value}; it must be {least} or more", topic.name));
+                wrong.push(format!(
+                    "topic {} has retention.ms {value}; it must be {least} or more",
+                    topic.name
+                ));
             }
         }
         wrong
     }
 
     async fn create(&self, missing: &[&Topic], replication: i32) -> Result<(), Error> {
-        let retention: Vec<Option<String>> = missing.iter().map(|topic| topic.retention_ms.map(|ms| ms.to_string())).collect();
+        let retention: Vec<Option<String>> =
+            missing.iter().map(|topic| topic.retention_ms.map(|ms| ms.to_string())).collect();
         let new: Vec<NewTopic<'_>> = missing
             .iter()
             .zip(&retention)
             .map(|(topic, retention)| {
-                let mut new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(replication));
+                let mut new =
+                    NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(replication));
                 if let Some(retention) = retention {
                     new = new.set("retention.ms", retention);
                 }
@@ -170,7 +187,8 @@ impl Client {
             })
             .collect();
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-        let refused = |name: &str, error: &dyn std::fmt::Display| format!("topic {name} cannot be created: {error}");
+        let refused =
+            |name: &str, error: &dyn std::fmt::Display| format!("topic {name} cannot be created: {error}");
         let wrong: Vec<String> = match self.admin.create_topics(&new, &options).await {
             Ok(results) => results
                 .into_iter()

@@ -18,8 +18,8 @@ impl Watermark {
         Self::default()
     }
 
-    /// A message was taken from the broker. Offsets ascend; one that does not (the log was cut off and the position reset) starts
-    /// the window anew, so what was taken before no longer counts.
+    /// A message was taken from the broker. Offsets ascend; one that does not (the log was cut off and the
+    /// position reset) starts the window anew, so what was taken before no longer counts.
     pub fn taken(&mut self, offset: i64) {
         if self.last.is_some_and(|last| offset <= last) {
             self.window.clear();
@@ -28,8 +28,8 @@ impl Watermark {
         self.window.push_back((offset, false));
     }
 
-    /// A message is finished. `Some(next)`: the lowest unfinished moved on; store `next`. A message that was not taken, or
-    /// was finished before, changes nothing.
+    /// A message is finished. `Some(next)`: the lowest unfinished moved on; store `next`. A message that was
+    /// not taken, or was finished before, changes nothing.
     pub fn done(&mut self, offset: i64) -> Option<i64> {
         let at = self.window.binary_search_by_key(&offset, |entry| entry.0).ok()?;
         self.window[at].1 = true;
@@ -81,7 +81,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any gaps, any order of completion, repeats: what is stored never passes an unfinished message, never falls, and reaches the end.
+        /// Any gaps, any order of completion, repeats: what is stored never passes an unfinished message,
+        /// never falls, and reaches the end.
         #[test]
         fn never_passes_an_unfinished_message(
             gaps in prop::collection::vec(1_i64..5, 1..60),

@@ -26,8 +26,9 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Follows SIGTERM and SIGINT: the first asks softly; a second one, or `deadline` after the first wish (also one that a failed
-    /// task expressed), ends the process at once with code 1 and a line that says what had not ended.
+    /// Follows SIGTERM and SIGINT: the first asks softly; a second one, or `deadline` after the first wish
+    /// (also one that a failed task expressed), ends the process at once with code 1 and a line that says
+    /// what had not ended.
     ///
     /// # Errors
     /// The handlers could not be installed.
@@ -43,7 +44,11 @@ impl Shutdown {
                 () = watched.token.cancelled() => None,
             };
             if let Some(signal) = asked {
-                tracing::info!(signal, deadline_seconds = deadline.as_secs(), "stopping; a second signal ends at once");
+                tracing::info!(
+                    signal,
+                    deadline_seconds = deadline.as_secs(),
+                    "stopping; a second signal ends at once"
+                );
                 watched.request_because(signal);
             }
             let why = tokio::select! {
@@ -84,7 +89,11 @@ impl Shutdown {
 
     /// A wish that follows this one but can be expressed alone.
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), reason: Arc::new(OnceLock::new()), running: Arc::clone(&self.running) }
+        Self {
+            token: self.token.child_token(),
+            reason: Arc::new(OnceLock::new()),
+            running: Arc::clone(&self.running),
+        }
     }
 
     /// Names of the tasks that run now, those of children included.
@@ -94,7 +103,8 @@ impl Shutdown {
 }
 
 fn exit(why: &str, unfinished: &[String]) -> ! {
-    let left = if unfinished.is_empty() { "nothing that has a name".to_owned() } else { unfinished.join(", ") };
+    let left =
+        if unfinished.is_empty() { "nothing that has a name".to_owned() } else { unfinished.join(", ") };
     if tracing::dispatcher::has_been_set() {
         tracing::error!("{why}: ending at once; had not ended: {left}");
     } else {

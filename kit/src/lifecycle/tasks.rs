@@ -59,10 +59,15 @@ impl Tasks {
     }
 
     /// Starts `task`. Ending with `Ok` is fine at any time.
-    pub fn spawn(&self, name: impl Into<String>, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub fn spawn(
+        &self,
+        name: impl Into<String>,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let name = name.into();
         let entries = (self.mine.enter(&name), self.shutdown.running.enter(&name));
-        let (shutdown, failed, abandon) = (self.shutdown.clone(), Arc::clone(&self.failed), self.abandon.clone());
+        let (shutdown, failed, abandon) =
+            (self.shutdown.clone(), Arc::clone(&self.failed), self.abandon.clone());
         self.tracker.spawn(async move {
             let _entries = entries;
             let ended = tokio::select! {

@@ -1,5 +1,6 @@
-//! CloudEvents 1.0 in Kafka, binary mode (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md),
-//! with the `sequence` extension.
+//! CloudEvents 1.0 in Kafka, binary mode
+//! (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md), with the
+//! `sequence` extension.
 
 use uuid::Uuid;
 
@@ -9,7 +10,11 @@ use crate::kafka::{Producer, Record, SendError};
 use crate::trace;
 
 /// Hands a row to the producer as a CloudEvent.
-pub(super) fn send<T: Send + 'static>(producer: &Producer<T>, row: &Row, token: T) -> Result<(), (SendError, T)> {
+pub(super) fn send<T: Send + 'static>(
+    producer: &Producer<T>,
+    row: &Row,
+    token: T,
+) -> Result<(), (SendError, T)> {
     let mut id = Uuid::encode_buffer();
     let id: &str = row.id.hyphenated().encode_lower(&mut id);
     let time = rfc3339(row.time_ms);
@@ -25,6 +30,12 @@ pub(super) fn send<T: Send + 'static>(producer: &Producer<T>, row: &Row, token: 
         (trace::HEADER, row.traceparent.as_deref().unwrap_or_default().as_bytes()),
     ];
     let headers = if row.traceparent.is_some() { &headers[..] } else { &headers[..8] };
-    let record = Record { topic: &row.topic, partition: None, key: row.key.as_bytes(), payload: &row.payload, headers };
+    let record = Record {
+        topic: &row.topic,
+        partition: None,
+        key: row.key.as_bytes(),
+        payload: &row.payload,
+        headers,
+    };
     producer.send(record, token)
 }

@@ -1,4 +1,5 @@
-//! What a relay remembers of its rows: which are under way, which are acknowledged, which failed. No I/O, no clock.
+//! What a relay remembers of its rows: which are under way, which are acknowledged, which failed. No I/O, no
+//! clock.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use uuid::Uuid;
 
 use super::Row;
 
-/// Rows in memory at most; further ones stay in the table until there is room. Two seconds of work at full speed.
+/// Rows in memory at most; further ones stay in the table until there is room. Two seconds of work at full
+/// speed.
 const MAX_ROWS: usize = 20_000;
 /// Their bytes at most.
 const MAX_BYTES: usize = 32 << 20;
@@ -17,7 +19,8 @@ const MAX_BYTES: usize = 32 << 20;
 pub(super) struct Memory {
     /// In memory and not deleted: a scan of the table leaves them alone.
     known: HashSet<Uuid>,
-    /// Handed to the owner to be deleted. A scan leaves them alone for a while, for the owner's transaction may be under way.
+    /// Handed to the owner to be deleted. A scan leaves them alone for a while, for the owner's transaction
+    /// may be under way.
     taken: HashSet<Uuid>,
     taken_before: HashSet<Uuid>,
     bytes: usize,

@@ -1,4 +1,5 @@
-//! The event outbox: rows are written in the transaction that caused them and relayed after it. Knows no event.
+//! The event outbox: rows are written in the transaction that caused them and relayed after it. Knows no
+//! event.
 
 mod cloudevents;
 mod memory;

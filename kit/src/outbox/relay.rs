@@ -55,12 +55,19 @@ impl Drop for Shared {
 }
 
 impl Relay {
-    /// Starts the relay of `owner` (its [`crate::instance::Instance`]'s id, whose row must beat) with a producer and a database
-    /// connection of its own. Its task runs in `tasks` until [`close`](Self::close), or until the last handle is gone.
+    /// Starts the relay of `owner` (its [`crate::instance::Instance`]'s id, whose row must beat) with a
+    /// producer and a database connection of its own. Its task runs in `tasks` until [`close`](Self::close),
+    /// or until the last handle is gone.
     ///
     /// # Errors
     /// librdkafka does not accept the configuration.
-    pub fn start(kafka: &config::Kafka, url: &Secret, owner: Uuid, service: &str, tasks: &Tasks) -> Result<Self> {
+    pub fn start(
+        kafka: &config::Kafka,
+        url: &Secret,
+        owner: Uuid,
+        service: &str,
+        tasks: &Tasks,
+    ) -> Result<Self> {
         let state = Arc::new(State {
             memory: Mutex::default(),
             work: Notify::new(),
@@ -73,7 +80,8 @@ impl Relay {
         let producer = Producer::new(kafka, move |row, result| on_delivery.delivered(row, result))
             .context("the event relay's Kafka producer")?;
         let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
-        let worker = Worker::new(Arc::clone(&state), producer.clone(), url.clone(), owner, service.to_owned());
+        let worker =
+            Worker::new(Arc::clone(&state), producer.clone(), url.clone(), owner, service.to_owned());
         let (stop, ended) = (closing.clone(), closed.clone().drop_guard());
         tasks.spawn("outbox relay", async move {
             worker.run(stop).await;
@@ -83,15 +91,17 @@ impl Relay {
         Ok(Self { shared: Arc::new(Shared { state, producer, closing, closed }) })
     }
 
-    /// Publishes rows that were just committed. Never waits; rows beyond the memory's bound are picked up from the table later.
+    /// Publishes rows that were just committed. Never waits; rows beyond the memory's bound are picked up
+    /// from the table later.
     pub fn publish(&self, rows: Vec<Row>) {
         if !rows.is_empty() {
             self.shared.state.publish(&self.shared.producer, rows);
         }
     }
 
-    /// Ids of rows that the broker has, `max` at most: delete them in the present transaction. When it fails, give them
-    /// [back](Self::give_back); ids that are neither deleted nor given back are published again after a while.
+    /// Ids of rows that the broker has, `max` at most: delete them in the present transaction. When it fails,
+    /// give them [back](Self::give_back); ids that are neither deleted nor given back are published again
+    /// after a while.
     pub fn take_acked(&self, max: usize) -> Vec<Uuid> {
         *lock(&self.shared.state.last_take) = Instant::now();
         self.shared.state.memory().take_acked(max)
@@ -115,8 +125,9 @@ impl Relay {
         self.shared.state.retries.load(Ordering::Relaxed)
     }
 
-    /// Waits up to `deadline` for the broker's acknowledgements, deletes what was acknowledged and ends the task. Call it after the last
-    /// [`publish`](Self::publish). Returns how many rows are left: another instance, or the next start, relays them.
+    /// Waits up to `deadline` for the broker's acknowledgements, deletes what was acknowledged and ends the
+    /// task. Call it after the last [`publish`](Self::publish). Returns how many rows are left: another
+    /// instance, or the next start, relays them.
     pub async fn close(&self, deadline: Duration) -> usize {
         *lock(&self.shared.state.grace) = deadline;
         self.shared.closing.cancel();
@@ -143,7 +154,8 @@ impl State {
             Ok(()) => {}
             Err((SendError::TooLarge, row)) => {
                 // Stays in the table and in memory, so it is not tried again before the next start.
-                tracing::error!(id = %row.id, topic = row.topic, bytes = row.payload.len(), "an event is too large to be published");
+                let bytes = row.payload.len();
+                tracing::error!(id = %row.id, topic = row.topic, bytes, "an event is too large to be published");
                 metrics::counter!("skald_outbox_too_large_total").increment(1);
             }
             Err((_, row)) => self.retry_later(row),

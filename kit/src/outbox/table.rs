@@ -114,12 +114,18 @@ pub(super) async fn own(
     .await
 }
 
-/// Makes `owner` the owner of rows whose own owner is dead, and returns them. Run it inside a transaction: only one instance at a time
-/// does it (an advisory lock until its end); another gets nothing.
-pub(super) async fn adopt(connection: &mut PgConnection, owner: Uuid, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
-    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended('skald.outbox.adopt', 0)) as "mine!""#)
-        .fetch_one(&mut *connection)
-        .await?;
+/// Makes `owner` the owner of rows whose own owner is dead, and returns them. Run it inside a transaction:
+/// only one instance at a time does it (an advisory lock until its end); another gets nothing.
+pub(super) async fn adopt(
+    connection: &mut PgConnection,
+    owner: Uuid,
+    limit: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    let mine = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtextextended('skald.outbox.adopt', 0)) as "mine!""#
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     if !mine {
         return Ok(Vec::new());
     }

@@ -1,5 +1,5 @@
-//! The event relay's task: deletes what the broker has, sends again what failed, picks up from the table what nobody else will. It reads
-//! only what was committed.
+//! The event relay's task: deletes what the broker has, sends again what failed, picks up from the table what
+//! nobody else will. It reads only what was committed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,8 @@ use crate::pg;
 const DELETE_AFTER: Duration = Duration::from_millis(200);
 /// How often the table is looked at: for dead owners' rows, for own rows that were left there.
 const SCAN_EVERY: Duration = DEAD_AFTER;
-/// A table that is long to scan (the broker was away for long) is scanned less often: at most a twentieth of the time.
+/// A table that is long to scan (the broker was away for long) is scanned less often: at most a twentieth of
+/// the time.
 const SCAN_SHARE: u32 = 20;
 /// Own rows younger than this are left alone: whoever committed them is about to publish them.
 const YOUNG_MS: i64 = 5_000;
@@ -53,7 +54,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(state: Arc<State>, producer: Producer<Arc<Row>>, url: Secret, owner: Uuid, service: String) -> Self {
+    pub(super) fn new(
+        state: Arc<State>,
+        producer: Producer<Arc<Row>>,
+        url: Secret,
+        owner: Uuid,
+        service: String,
+    ) -> Self {
         let now = Instant::now();
         Self {
             state,
@@ -166,7 +173,8 @@ impl Worker {
         let owner = self.owner;
         let (rows, age_ms) = table::depth(self.connected().await?, owner).await?;
         metrics::gauge!("skald_outbox_rows", "service" => self.service.clone()).set(rows as f64);
-        metrics::gauge!("skald_outbox_oldest_age_seconds", "service" => self.service.clone()).set(age_ms as f64 / 1000.0);
+        metrics::gauge!("skald_outbox_oldest_age_seconds", "service" => self.service.clone())
+            .set(age_ms as f64 / 1000.0);
         Ok(())
     }
 
@@ -180,7 +188,11 @@ impl Worker {
             pg::Outcome::NotCommitted(error) | pg::Outcome::Unknown(error) => bail!(error),
         }
         if !rows.is_empty() {
-            tracing::info!(rows = rows.len(), service = self.service, "events of a dead instance were adopted");
+            tracing::info!(
+                rows = rows.len(),
+                service = self.service,
+                "events of a dead instance were adopted"
+            );
             if rows.len() == PAGE {
                 self.state.memory().note_overflow();
             }
@@ -221,10 +233,16 @@ impl Worker {
             return;
         }
         if let Err(unflushed) = self.producer.flush(grace).await {
-            tracing::warn!(service = self.service, "events: {unflushed}; another instance or the next start relays them");
+            tracing::warn!(
+                service = self.service,
+                "events: {unflushed}; another instance or the next start relays them"
+            );
         }
         if let Err(error) = self.delete_acked().await {
-            tracing::warn!(service = self.service, "published events were not deleted and will be published again: {error:#}");
+            tracing::warn!(
+                service = self.service,
+                "published events were not deleted and will be published again: {error:#}"
+            );
         }
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;

@@ -1,5 +1,5 @@
-//! Weekly range partitions by UUIDv7: made ahead, listed, dropped. Names are constants of ours, never a user's. What still lives in a
-//! partition that is to be dropped is the caller's to move first.
+//! Weekly range partitions by UUIDv7: made ahead, listed, dropped. Names are constants of ours, never a
+//! user's. What still lives in a partition that is to be dropped is the caller's to move first.
 
 mod weeks;
 
@@ -29,14 +29,16 @@ pub struct Partition {
     pub upper: i64,
 }
 
-/// A table lock is not waited for longer: who waits for one holds up everybody behind. Then SQLSTATE 55P03, try again later.
+/// A table lock is not waited for longer: who waits for one holds up everybody behind. Then SQLSTATE 55P03,
+/// try again later.
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '2s'";
 
-/// Makes the partitions of all weeks from `from_ms` to `to_ms` that are missing; returns the names of those that it made.
+/// Makes the partitions of all weeks from `from_ms` to `to_ms` that are missing; returns the names of those
+/// that it made.
 ///
-/// Each is created beside the table and then attached: `PARTITION OF` would lock the table against everything. It is empty, so
-/// attaching needs no check constraint to skip a scan. Another instance that does the same waits at an advisory lock and then finds it
-/// done.
+/// Each is created beside the table and then attached: `PARTITION OF` would lock the table against
+/// everything. It is empty, so attaching needs no check constraint to skip a scan. Another instance that does
+/// the same waits at an advisory lock and then finds it done.
 ///
 /// # Errors
 /// The database's; 55P03 when a lock could not be had in two seconds.
@@ -77,7 +79,11 @@ async fn attach_new(
     let partition = week.partition_of(name);
     let storage = fillfactor.map_or_else(String::new, |percent| format!(" with (fillfactor = {percent})"));
     let (from, to) = (ids::lower_bound(week.from_ms), ids::lower_bound(week.to_ms));
-    run(connection, format!("create table {schema}.{partition} (like {schema}.{name} including all){storage}")).await?;
+    run(
+        connection,
+        format!("create table {schema}.{partition} (like {schema}.{name} including all){storage}"),
+    )
+    .await?;
     run(
         connection,
         format!("alter table {schema}.{name} attach partition {schema}.{partition} for values from ('{from}') to ('{to}')"),
@@ -105,7 +111,8 @@ pub async fn existing(connection: &mut PgConnection, table: Table) -> Result<Vec
     )
     .fetch_all(connection)
     .await?;
-    let parse = |name: String, bounds: &str| bounds_ms(bounds).map(|(lower, upper)| Partition { name, lower, upper });
+    let parse =
+        |name: String, bounds: &str| bounds_ms(bounds).map(|(lower, upper)| Partition { name, lower, upper });
     let mut partitions: Vec<_> = rows.into_iter().filter_map(|row| parse(row.name, &row.bounds)).collect();
     partitions.sort_by_key(|partition| partition.lower);
     Ok(partitions)
@@ -114,16 +121,21 @@ pub async fn existing(connection: &mut PgConnection, table: Table) -> Result<Vec
 /// From `FOR VALUES FROM ('…') TO ('…')`; `None` for the DEFAULT partition.
 fn bounds_ms(text: &str) -> Option<(i64, i64)> {
     let mut quoted = text.split('\'').skip(1).step_by(2);
-    let mut ms = || quoted.next()?.parse::<uuid::Uuid>().ok().and_then(|id| i64::try_from(id.as_u128() >> 80).ok());
+    let mut ms =
+        || quoted.next()?.parse::<uuid::Uuid>().ok().and_then(|id| i64::try_from(id.as_u128() >> 80).ok());
     Some((ms()?, ms()?))
 }
 
-/// Drops the partitions that end at or before `before_ms`, each in a transaction of its own; returns their names. Whatever is in them
-/// is gone.
+/// Drops the partitions that end at or before `before_ms`, each in a transaction of its own; returns their
+/// names. Whatever is in them is gone.
 ///
 /// # Errors
 /// The database's; 55P03 when a lock could not be had in two seconds.
-pub async fn drop_before(connection: &mut PgConnection, table: Table, before_ms: i64) -> Result<Vec<String>, sqlx::Error> {
+pub async fn drop_before(
+    connection: &mut PgConnection,
+    table: Table,
+    before_ms: i64,
+) -> Result<Vec<String>, sqlx::Error> {
     let mut dropped = Vec::new();
     let old = |partition: &Partition| partition.upper <= before_ms;
     if !existing(connection, table).await?.iter().any(old) {
@@ -135,17 +147,26 @@ pub async fn drop_before(connection: &mut PgConnection, table: Table, before_ms:
             return Ok(dropped);
         };
         let Table { schema, name } = table;
-        run(&mut transaction, format!("alter table {schema}.{name} detach partition {schema}.{}", partition.name)).await?;
+        run(
+            &mut transaction,
+            format!("alter table {schema}.{name} detach partition {schema}.{}", partition.name),
+        )
+        .await?;
         run(&mut transaction, format!("drop table {schema}.{}", partition.name)).await?;
         transaction.commit().await?;
         dropped.push(partition.name);
     }
 }
 
-async fn locked<'c>(connection: &'c mut PgConnection, table: Table) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+async fn locked<'c>(
+    connection: &'c mut PgConnection,
+    table: Table,
+) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let key = format!("skald.partitions.{}.{}", table.schema, table.name);
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key).execute(&mut *transaction).await?;
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key)
+        .execute(&mut *transaction)
+        .await?;
     run(&mut transaction, LOCK_TIMEOUT.to_owned()).await?;
     Ok(transaction)
 }

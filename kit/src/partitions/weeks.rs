@@ -30,8 +30,8 @@ impl Week {
     }
 }
 
-/// The weeks that touch `from_ms` to `to_ms`, both included, in order; none when `to_ms` is less. The epoch's first days, before its
-/// first Monday, have none: no id has a time below zero.
+/// The weeks that touch `from_ms` to `to_ms`, both included, in order; none when `to_ms` is less. The epoch's
+/// first days, before its first Monday, have none: no id has a time below zero.
 pub fn weeks(from_ms: i64, to_ms: i64) -> Vec<Week> {
     let mut weeks = Vec::new();
     let mut week = Week::of(from_ms.max(MONDAY_MS));

@@ -1,4 +1,5 @@
-//! The three classes of errors, decided from SQLSTATE alone (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+//! The three classes of errors, decided from SQLSTATE alone
+//! (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 
 use sqlx::Error;
 
@@ -19,7 +20,9 @@ pub enum Class {
 /// Classifies an error. `ours` are the names of our constraints of which a violation is an input's fault.
 pub fn classify(error: &Error, ours: &[&str]) -> Class {
     match error {
-        Error::Database(error) => classify_code(error.code().as_deref().unwrap_or(""), error.constraint(), ours),
+        Error::Database(error) => {
+            classify_code(error.code().as_deref().unwrap_or(""), error.constraint(), ours)
+        }
         Error::ColumnDecode { .. } | Error::Decode(_) | Error::Encode(_) => Class::Poison,
         Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
             Class::Transient { expected: true }

@@ -16,7 +16,8 @@ pub use commit::{Outcome, commit};
 /// How long a read waits for a connection of the pool before the caller gets an error.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
-/// Options for any connection of ours: `search_path` is `public` alone, for a role named like a schema would catch unqualified names.
+/// Options for any connection of ours: `search_path` is `public` alone, for a role named like a schema would
+/// catch unqualified names.
 ///
 /// # Errors
 /// The URL cannot be parsed.
@@ -29,8 +30,8 @@ pub fn connect_options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(options.options([("search_path", "public")]).disable_statement_logging())
 }
 
-/// One connection for a worker. Plans are generic (each statement is planned once) and prefer an index always: statistics of a
-/// table that was empty a minute ago mislead.
+/// One connection for a worker. Plans are generic (each statement is planned once) and prefer an index
+/// always: statistics of a table that was empty a minute ago mislead.
 ///
 /// # Errors
 /// The URL cannot be parsed, or the server cannot be reached.
@@ -39,7 +40,8 @@ pub async fn worker_connection(url: &Secret) -> Result<PgConnection, sqlx::Error
         ("random_page_cost", "1.1"),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
-        // A forbidden plan's cost is so high that it would always be compiled, which takes longer than running it.
+        // A forbidden plan's cost is so high that it would always be compiled, which takes longer than
+        // running it.
         ("jit", "off"),
     ]);
     options.connect().await

@@ -38,16 +38,24 @@ impl Drop for Guard {
     }
 }
 
-/// Sets up logging to standard error, metrics, and spans when an endpoint is set. Call it once, inside the tokio runtime.
+/// Sets up logging to standard error, metrics, and spans when an endpoint is set. Call it once, inside the
+/// tokio runtime.
 ///
 /// # Errors
 /// The filter or the endpoint cannot be parsed, or logging was set up before.
 pub fn init(log: &Log, otlp: &Otlp, service: &str) -> Result<Guard> {
     metrics_handle();
     let filter = EnvFilter::try_new(&log.filter).with_context(|| format!("log.filter {:?}", log.filter))?;
-    let provider = otlp.endpoint.as_deref().map(|endpoint| provider(endpoint, otlp.sample_ratio, service)).transpose()?;
+    let provider = otlp
+        .endpoint
+        .as_deref()
+        .map(|endpoint| provider(endpoint, otlp.sample_ratio, service))
+        .transpose()?;
     let spans = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("skald")).with_location(false).with_threads(false)
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("skald"))
+            .with_location(false)
+            .with_threads(false)
     });
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Human => {
@@ -58,7 +66,12 @@ pub fn init(log: &Log, otlp: &Otlp, service: &str) -> Result<Guard> {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         }
     };
-    tracing_subscriber::registry().with(lines).with(spans).with(filter).try_init().context("logging was set up before")?;
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(spans)
+        .with(filter)
+        .try_init()
+        .context("logging was set up before")?;
     Ok(Guard { provider })
 }
 
@@ -70,5 +83,9 @@ fn provider(endpoint: &str, sample_ratio: f64, service: &str) -> Result<SdkTrace
         .with_context(|| format!("otlp.endpoint {endpoint:?}"))?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio)));
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler).with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(sampler)
+        .with_resource(resource)
+        .build())
 }

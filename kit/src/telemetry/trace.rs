@@ -1,4 +1,5 @@
-//! W3C trace context (https://www.w3.org/TR/trace-context/, version 00): read, written, derived. Sampling is decided elsewhere.
+//! W3C trace context (https://www.w3.org/TR/trace-context/, version 00): read, written, derived. Sampling is
+//! decided elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,8 +43,8 @@ impl Traceparent {
         Some(Self { trace_id, span_id: u64::try_from(span_id).ok()?, flags: u8::try_from(flags).ok()? })
     }
 
-    /// Derives an unsampled context whose trace id is the uuid, for work that came without one: all that belongs to an order
-    /// is then found under its id.
+    /// Derives an unsampled context whose trace id is the uuid, for work that came without one: all that
+    /// belongs to an order is then found under its id.
     pub fn for_id(id: Uuid) -> Self {
         let trace_id = id.as_u128();
         let low = trace_id as u64;

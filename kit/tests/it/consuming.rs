@@ -15,7 +15,8 @@ async fn produce(kafka: &Kafka, topic: &str, partitions: i32, from: usize, to: u
     for n in from..to {
         let text = n.to_string();
         let partition = Some(n as i32 % partitions);
-        let record = Record { topic, partition, key: text.as_bytes(), payload: text.as_bytes(), headers: &[] };
+        let record =
+            Record { topic, partition, key: text.as_bytes(), payload: text.as_bytes(), headers: &[] };
         producer.send(record, ()).map_err(|(error, ())| error).unwrap();
     }
     producer.flush(SOON).await.unwrap();
@@ -46,7 +47,8 @@ async fn a_new_start_goes_on_at_the_lowest_unfinished() {
     let (consumer, mut batches) = Consumer::start(&kafka, options.clone()).unwrap();
     let messages = take(&mut batches, 100).await;
     // All but offset 30 of partition 1, in reverse order.
-    let acks: Vec<_> = messages.iter().rev().filter(|m| !(m.partition == 1 && m.offset == 30)).map(Message::ack).collect();
+    let acks: Vec<_> =
+        messages.iter().rev().filter(|m| !(m.partition == 1 && m.offset == 30)).map(Message::ack).collect();
     consumer.done(&acks);
     let stored: Vec<_> = consumer.assignment().iter().map(|assigned| assigned.stored).collect();
     assert_eq!(stored, [Some(50), Some(30)]);
@@ -76,7 +78,8 @@ async fn a_rebalance_loses_nothing_and_late_acknowledgements_are_no_error() {
     let (first, mut first_batches) = Consumer::start(&kafka, options.clone()).unwrap();
     let held = take(&mut first_batches, 40).await;
     let (second, mut second_batches) = Consumer::start(&kafka, options).unwrap();
-    // Cooperative: the first keeps two partitions with their generation, the second gets the others from their start.
+    // Cooperative: the first keeps two partitions with their generation, the second gets the others from
+    // their start.
     let moved = take(&mut second_batches, 20).await;
     eventually("the first gave two up", SOON, async || (first.assignment().len() == 2).then_some(())).await;
     let acks: Vec<_> = held.iter().map(Message::ack).collect();
@@ -99,7 +102,10 @@ async fn who_takes_nothing_still_serves_the_group_and_gets_everything_later() {
     produce(&kafka, &topic, 2, 0, 50).await;
     let options = Options { max_batch: 5, max_waiting: 1, ..Options::new(kafka.topic("group"), vec![topic]) };
     let (slow, mut slow_batches) = Consumer::start(&kafka, options.clone()).unwrap();
-    eventually("both partitions are the slow one's", SOON, async || (slow.assignment().len() == 2).then_some(())).await;
+    eventually("both partitions are the slow one's", SOON, async || {
+        (slow.assignment().len() == 2).then_some(())
+    })
+    .await;
     // The slow one's channel is full from now on; a second member must still get its share.
     let (quick, mut quick_batches) = Consumer::start(&kafka, options).unwrap();
     let quick_ones = take(&mut quick_batches, 25).await;
@@ -116,7 +122,8 @@ async fn batches_are_all_that_is_queued() {
     let kafka = kafka();
     let topic = topic(&kafka, "batches", 1).await;
     produce(&kafka, &topic, 1, 0, 2000).await;
-    let (consumer, mut batches) = Consumer::start(&kafka, Options::new(kafka.topic("group"), vec![topic.clone()])).unwrap();
+    let (consumer, mut batches) =
+        Consumer::start(&kafka, Options::new(kafka.topic("group"), vec![topic.clone()])).unwrap();
     let mut sizes = Vec::new();
     while sizes.iter().sum::<usize>() < 2000 {
         sizes.push(next(&mut batches).await.messages.len());

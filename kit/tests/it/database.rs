@@ -68,8 +68,14 @@ async fn errors_of_the_server_have_their_class() {
     for (statement, class) in [
         ("select 1/0", Class::Poison),
         ("select 'x'::int", Class::Poison),
-        ("insert into skald.instance (id, service, address) select gen_random_uuid(), null, ''", Class::Transient { expected: false }),
-        ("create table t (a int primary key, constraint positive check (a > 0)); insert into t values (0)", Class::Poison),
+        (
+            "insert into skald.instance (id, service, address) select gen_random_uuid(), null, ''",
+            Class::Transient { expected: false },
+        ),
+        (
+            "create table t (a int primary key, constraint positive check (a > 0)); insert into t values (0)",
+            Class::Poison,
+        ),
         ("create table t (a int primary key); insert into t values (1), (1)", Class::Conflict),
         ("create table t (a int) partition by range (a); insert into t values (1)", Class::Conflict),
         ("select nonsense", Class::Transient { expected: false }),
@@ -83,10 +89,15 @@ async fn errors_of_the_server_have_their_class() {
 #[tokio::test]
 async fn a_commit_that_the_server_refuses_is_known_to_be_none() {
     let (_, mut connection) = database().await;
-    sqlx::raw_sql("create table t (a int unique deferrable initially deferred)").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("create table t (a int unique deferrable initially deferred)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let mut transaction = connection.begin().await.unwrap();
     sqlx::query("insert into t values (1), (1)").execute(&mut *transaction).await.unwrap();
-    let Outcome::NotCommitted(error) = pg::commit(transaction).await else { panic!("a deferred key was violated") };
+    let Outcome::NotCommitted(error) = pg::commit(transaction).await else {
+        panic!("a deferred key was violated")
+    };
     assert_eq!(pg::classify(&error, &[]), Class::Conflict);
     let mut transaction = connection.begin().await.unwrap();
     sqlx::query("insert into t values (1)").execute(&mut *transaction).await.unwrap();
@@ -100,7 +111,8 @@ async fn cuts_at_commit(server: SocketAddr) -> SocketAddr {
     tokio::spawn(async move {
         let (client, _) = listener.accept().await.unwrap();
         let server = TcpStream::connect(server).await.unwrap();
-        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+            (client.into_split(), server.into_split());
         let back = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
         let mut buffer = vec![0; 65536];
         loop {
@@ -120,7 +132,8 @@ async fn a_commit_whose_answer_is_lost_is_unknown() {
     let (url, mut direct) = database().await;
     sqlx::raw_sql("create table t (a int)").execute(&mut direct).await.unwrap();
     let options = pg::connect_options(&url).unwrap();
-    let server = tokio::net::lookup_host((options.get_host(), options.get_port())).await.unwrap().next().unwrap();
+    let server =
+        tokio::net::lookup_host((options.get_host(), options.get_port())).await.unwrap().next().unwrap();
     let proxy = cuts_at_commit(server).await;
     let options = options.host(&proxy.ip().to_string()).port(proxy.port());
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
@@ -135,7 +148,8 @@ const NOW: i64 = 1_794_787_200_000;
 
 async fn partitioned() -> (Secret, PgConnection) {
     let (url, mut connection) = database().await;
-    let table = "create table saga (id uuid primary key, n int not null check (n > 0)) partition by range (id);
+    let table =
+        "create table saga (id uuid primary key, n int not null check (n > 0)) partition by range (id);
                  create index on saga (n);
                  create table saga_default partition of saga default";
     sqlx::raw_sql(table).execute(&mut connection).await.unwrap();
@@ -161,12 +175,15 @@ async fn partitions_are_made_once_whoever_makes_them() {
     let names: Vec<_> = existing.iter().map(|partition| partition.name.as_str()).collect();
     assert_eq!(names, ["saga_20261116", "saga_20261123", "saga_20261130", "saga_20261207"]);
     assert_eq!((existing[0].lower, existing[0].upper), (NOW, NOW + WEEK_MS));
-    let options: Vec<String> = sqlx::query_scalar("select unnest(reloptions) from pg_class where relname = 'saga_20261116'")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let options: Vec<String> =
+        sqlx::query_scalar("select unnest(reloptions) from pg_class where relname = 'saga_20261116'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
     assert_eq!(options, ["fillfactor=50"]);
-    assert!(partitions::ensure(&mut connection, SAGA, NOW, NOW + 3 * WEEK_MS, Some(50)).await.unwrap().is_empty());
+    assert!(
+        partitions::ensure(&mut connection, SAGA, NOW, NOW + 3 * WEEK_MS, Some(50)).await.unwrap().is_empty()
+    );
 }
 
 #[tokio::test]
@@ -180,11 +197,15 @@ async fn rows_find_their_week_and_old_weeks_go() {
         (NOW - 1, "saga_default"),
     ] {
         let insert = "insert into saga values ($1, 1) returning tableoid::regclass::text";
-        let found: String = sqlx::query_scalar(insert).bind(ids::mint(ms)).fetch_one(&mut connection).await.unwrap();
+        let found: String =
+            sqlx::query_scalar(insert).bind(ids::mint(ms)).fetch_one(&mut connection).await.unwrap();
         assert_eq!(found, partition, "{:?}", Week::of(ms));
     }
     assert!(partitions::drop_before(&mut connection, SAGA, NOW + WEEK_MS - 1).await.unwrap().is_empty());
-    assert_eq!(partitions::drop_before(&mut connection, SAGA, NOW + WEEK_MS).await.unwrap(), ["saga_20261116"]);
+    assert_eq!(
+        partitions::drop_before(&mut connection, SAGA, NOW + WEEK_MS).await.unwrap(),
+        ["saga_20261116"]
+    );
     let left: i64 = sqlx::query_scalar("select count(*) from saga").fetch_one(&mut connection).await.unwrap();
     assert_eq!(left, 2);
 }

@@ -76,7 +76,8 @@ async fn rows_become_cloud_events_and_disappear_by_themselves() {
     let mut messages = BTreeMap::new();
     while messages.len() < 50 {
         let batch = tokio::time::timeout(SOON, batches.recv()).await.expect("in time").expect("a batch");
-        messages.extend(batch.messages.into_iter().map(|m| (m.header_str("ce_sequence").unwrap().to_owned(), m)));
+        messages
+            .extend(batch.messages.into_iter().map(|m| (m.header_str("ce_sequence").unwrap().to_owned(), m)));
     }
     for row in &rows {
         let message = &messages[&row.sequence];
@@ -149,7 +150,10 @@ async fn a_dead_owners_rows_are_adopted_once_and_a_living_ones_are_not() {
     let (consumer, mut batches) = consume(&kafka, &topic);
     let seen = ids_of(&mut batches, 1500).await;
     assert_eq!(seen.len(), 1500, "each once");
-    eventually("only the living one's row is left", SOON, async || (left(&mut connection).await == 1).then_some(())).await;
+    eventually("only the living one's row is left", SOON, async || {
+        (left(&mut connection).await == 1).then_some(())
+    })
+    .await;
     // Two more looks at the table publish nothing.
     let more = tokio::time::timeout(Duration::from_secs(7), batches.recv()).await;
     assert!(more.is_err(), "published again: {more:?}");
@@ -198,10 +202,14 @@ async fn a_broker_that_was_away_gets_everything_when_it_is_back() {
     let rows: Vec<Row> = (0..100).map(|n| row(&topic, n, now)).collect();
     outbox::insert(&mut connection, me.id, &rows).await.unwrap();
     relay.publish(rows);
-    eventually("deliveries failed and were tried again", SOON, async || (relay.retries() > 200).then_some(())).await;
+    eventually("deliveries failed and were tried again", SOON, async || {
+        (relay.retries() > 200).then_some(())
+    })
+    .await;
     assert_eq!(relay.under_way(), 100);
     broker.restart().await.unwrap();
-    eventually("the table is empty", 2 * SOON, async || (left(&mut connection).await == 0).then_some(())).await;
+    eventually("the table is empty", 2 * SOON, async || (left(&mut connection).await == 0).then_some(()))
+        .await;
     let (consumer, mut batches) = consume(&kafka, &topic);
     assert_eq!(ids_of(&mut batches, 100).await.len(), 100);
     relay.close(SOON).await;

@@ -40,7 +40,8 @@ async fn a_broker_without_settings_is_checked_by_metadata_alone() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("there", 3, 1).unwrap();
     let kafka = Kafka { bootstrap_servers: mock.bootstrap_servers(), ..Kafka::default() };
-    let want = |name: &str| Topic { name: name.to_owned(), partitions: 3, retention_ms: Some(1), config: [].into() };
+    let want =
+        |name: &str| Topic { name: name.to_owned(), partitions: 3, retention_ms: Some(1), config: [].into() };
     topics::check(&kafka, &[want("there")]).await.unwrap();
     topics::create_missing(&kafka, &[want("there")]).await.unwrap();
     let error = topics::create_missing(&kafka, &[want("not.there")]).await.unwrap_err();
@@ -53,24 +54,32 @@ async fn records_arrive_where_their_key_says_with_their_headers() {
     let topic = topic(&kafka, "keys", 7).await;
     let delivered = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&delivered);
-    let producer = Producer::new(&kafka, move |token: usize, result| seen.lock().unwrap().push((token, result))).unwrap();
+    let producer =
+        Producer::new(&kafka, move |token: usize, result| seen.lock().unwrap().push((token, result)))
+            .unwrap();
     let keys: Vec<String> = (0..200).map(|n| format!("key-{n}")).collect();
     for (token, key) in keys.iter().enumerate() {
         let headers: &[(&str, &[u8])] = &[("a", b"1"), ("b", b"")];
-        let record = Record { topic: &topic, partition: None, key: key.as_bytes(), payload: key.as_bytes(), headers };
+        let record =
+            Record { topic: &topic, partition: None, key: key.as_bytes(), payload: key.as_bytes(), headers };
         producer.send(record, token).map_err(|(error, _)| error).unwrap();
     }
-    let explicit = Record { topic: &topic, partition: Some(5), key: b"any", payload: b"explicit", headers: &[] };
+    let explicit =
+        Record { topic: &topic, partition: Some(5), key: b"any", payload: b"explicit", headers: &[] };
     producer.send(explicit, 200).map_err(|(error, _)| error).unwrap();
     producer.flush(SOON).await.unwrap();
-    let mut tokens: Vec<_> = delivered.lock().unwrap().iter().map(|(token, result)| (*token, result.is_ok())).collect();
+    let mut tokens: Vec<_> =
+        delivered.lock().unwrap().iter().map(|(token, result)| (*token, result.is_ok())).collect();
     tokens.sort_unstable();
     assert_eq!(tokens, (0..=200).map(|token| (token, true)).collect::<Vec<_>>());
 
-    let (consumer, mut batches) = Consumer::start(&kafka, Options::new(kafka.topic("group"), vec![topic])).unwrap();
+    let (consumer, mut batches) =
+        Consumer::start(&kafka, Options::new(kafka.topic("group"), vec![topic])).unwrap();
     let mut messages = Vec::new();
     while messages.len() < 201 {
-        messages.extend(tokio::time::timeout(SOON, batches.recv()).await.expect("in time").expect("a batch").messages);
+        messages.extend(
+            tokio::time::timeout(SOON, batches.recv()).await.expect("in time").expect("a batch").messages,
+        );
     }
     for message in &messages {
         if message.payload == b"explicit" {
@@ -79,7 +88,10 @@ async fn records_arrive_where_their_key_says_with_their_headers() {
         }
         assert_eq!(message.key.as_deref(), Some(&*message.payload));
         assert_eq!(message.partition, partition_for(&message.payload, 7));
-        assert_eq!((message.header("a"), message.header("b"), message.header("c")), (Some(&b"1"[..]), Some(&b""[..]), None));
+        assert_eq!(
+            (message.header("a"), message.header("b"), message.header("c")),
+            (Some(&b"1"[..]), Some(&b""[..]), None)
+        );
         assert!(message.timestamp_ms > 0);
     }
     assert!(consumer.close(SOON).await);
@@ -89,14 +101,16 @@ async fn records_arrive_where_their_key_says_with_their_headers() {
 async fn a_broker_that_is_away_fails_deliveries_and_bounds_the_queue() {
     let kafka = Kafka {
         bootstrap_servers: "127.0.0.1:1".to_owned(),
-        properties: [("message.timeout.ms", "300"), ("queue.buffering.max.messages", "10")]
+        properties: [("delivery.timeout.ms", "300"), ("queue.buffering.max.messages", "10")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         ..Kafka::default()
     };
     let failed = Arc::new(Mutex::new(0));
     let count = Arc::clone(&failed);
-    let producer = Producer::new(&kafka, move |_: usize, result| *count.lock().unwrap() += usize::from(result.is_err())).unwrap();
+    let producer =
+        Producer::new(&kafka, move |_: usize, result| *count.lock().unwrap() += usize::from(result.is_err()))
+            .unwrap();
     let record = Record { topic: "nowhere", partition: None, key: b"k", payload: b"p", headers: &[] };
     for token in 0..10 {
         producer.send(record, token).map_err(|(error, _)| error).unwrap();

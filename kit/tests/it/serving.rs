@@ -22,7 +22,9 @@ async fn http_tells_health_and_metrics() {
     let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tasks.spawn("http", http::serve_on(listener, health.clone(), shutdown.clone()));
-    for (status, live, ready) in [(Status::Up, 200, 200), (Status::Degraded, 200, 200), (Status::Down, 200, 503)] {
+    for (status, live, ready) in
+        [(Status::Up, 200, 200), (Status::Degraded, 200, 200), (Status::Down, 200, 503)]
+    {
         health.set("postgres", status, "as the test says");
         assert_eq!(http_status(&format!("{base}/health/live")).await.unwrap(), live);
         assert_eq!(http_status(&format!("{base}/health/ready")).await.unwrap(), ready, "{status:?}");
@@ -86,7 +88,9 @@ async fn reflected(channel: tonic::transport::Channel) -> Vec<String> {
     let mut client = ServerReflectionClient::new(channel);
     let requests = tokio_stream::iter([list, details]);
     let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(services)) = answers.message().await.unwrap().unwrap().message_response else {
+    let Some(MessageResponse::ListServicesResponse(services)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
         panic!("no list of services")
     };
     let described = answers.message().await.unwrap().unwrap().message_response;
