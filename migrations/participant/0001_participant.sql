@@ -27,12 +27,16 @@ create table skald.intent (
   verb        "char"      not null check (verb in ('R', 'U')),
   -- the attempt that the answer will count for
   attempt     integer     not null,
-  -- the idempotency key of the call that is under way or comes next
+  -- the idempotency key of the calls that are under way or come next
   gateway_key text        not null,
-  -- the sweeper takes it up from here on
+  -- when that key was written down, before anything was sent with it: never younger than the gateway thinks
+  key_at      timestamptz not null default now(),
+  -- the sweeper takes it up from here on; infinity: it sleeps until a command wakes it
   call_after  timestamptz not null,
-  -- how many calls were begun
-  calls       integer     not null default 0,
+  -- calls that were begun with that key and may have arrived
+  calls       integer     not null default 0 check (calls >= 0),
+  -- the failure that was answered last, for which it sleeps; null while it is worked on
+  answered    text,
   -- the instance that works on it, and W3C trace context of the command
   owner       uuid        not null,
   traceparent text,

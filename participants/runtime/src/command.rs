@@ -238,3 +238,14 @@ fn field(field: &'static str, problem: &'static str) -> Malformed {
 fn open<M: Message + Name + Default>(any: &Any, what: &str) -> Result<M, Failed> {
     any.to_msg().map_err(|e| Failed::last("BAD_INPUT", format!("{what}: {e}")))
 }
+
+impl From<Failed> for wire::outcome::Answer {
+    fn from(f: Failed) -> Self {
+        Self::Failed(wire::Failed {
+            code: f.code,
+            message: f.message,
+            retryable: f.retryable,
+            retry_after_ms: f.retry_after_ms,
+        })
+    }
+}

@@ -1,18 +1,27 @@
-//! Intents: calls to the outside world that were committed before they are made.
+//! Intents: calls to the outside world that were committed before they are made. The types; the rooms beside it keep, call,
+//! settle and sweep them.
+
+pub(crate) mod calls;
+pub(crate) mod settle;
+pub(crate) mod sweep;
+pub(crate) mod table;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::command::{Key, Verb};
+use crate::{
+    barrier::Slot,
+    command::{Key, Verb},
+};
 
 /// An open call to the outside world, as committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
     /// What it belongs to.
     pub key: Key,
-    /// [`Verb::Run`] or [`Verb::Undo`].
-    pub verb: Verb,
+    /// To run or to undo.
+    pub slot: Slot,
     /// The attempt that the answer will count for.
     pub attempt: i32,
     /// The idempotency key: the command id (UUIDv5 of the saga and `step/VERB/epoch`), and from the second
@@ -55,6 +64,18 @@ impl Deadline {
     pub fn passed(&self) -> bool {
         Instant::now() >= self.monotonic || SystemTime::now() >= self.wall
     }
+}
+
+/// The first gateway key of an intent: its command's id.
+pub(crate) fn first_key(key: &Key, slot: Slot) -> String {
+    command_id(key, slot.verb()).to_string()
+}
+
+/// The key after a definite no: the command's id and a number that rises.
+pub(crate) fn next_key(gateway_key: &str) -> String {
+    let (id, n) = gateway_key.split_once('#').unwrap_or((gateway_key, "0"));
+    let n: u64 = n.parse().unwrap_or(0);
+    format!("{id}#{}", n + 1)
 }
 
 /// The command id: UUIDv5 with the saga id as namespace and the name `step/VERB/epoch`.

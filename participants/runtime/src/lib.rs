@@ -2,16 +2,28 @@
 //!
 //! A service implements [`Service`] and [`Domain`] and calls [`run()`].
 
+pub mod barrier;
 pub mod command;
 pub mod config;
+pub mod dead_letter;
+pub mod decide;
+mod describe;
+mod events;
+mod execute;
+mod housekeeping;
+mod ingress;
 pub mod intent;
+mod outcomes;
 mod run;
 pub mod service;
+mod shared;
+pub mod wave;
 
 pub use command::{Command, Failed, Key, Verb};
 pub use config::{Calls, ParticipantConfig};
+pub use housekeeping::HORIZON;
 pub use intent::{Deadline, Intent};
-pub use run::{Api, run};
+pub use run::{Api, run, topics_of};
 pub use service::{
     Action, CallResult, Domain, NoCall, Rejection, RunAnswer, Service, Settlement, UndoAnswer,
 };

@@ -38,6 +38,12 @@ pub trait Service: Send + Sync + 'static {
     /// What this service can do.
     fn actions(&self) -> &'static [Action];
 
+    /// Names of constraints whose violation is an input's fault: the command becomes a dead letter. Any other violation is
+    /// tried again for ever, for it is a bug or somebody's manual change.
+    fn constraints(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Locks and reads the rows that `wave` touches, each table sorted by key, tables always in the same order
     /// (reservation → stock). At most one command per saga. Must accept every input: what can't be decoded is
     /// answered *failed* by [`Domain::run`].

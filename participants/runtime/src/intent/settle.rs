@@ -1,0 +1,363 @@
+//! Settles what calls came to: all results that are queued, in one transaction. Then answers. Calls nobody.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+use skald_kit::{backoff, pg};
+use skald_proto::participant::v1::{NothingToUndo, Rejected, Succeeded, Undone, outcome::Answer};
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::mpsc;
+
+use super::{
+    Intent,
+    calls::{Ended, How},
+    next_key,
+    table::{self, Addressee, Postponed},
+};
+use crate::{
+    barrier::{self, Row, Slot, Verdict},
+    command::{Failed, Key},
+    decide::{UNRESOLVED, unresolved_answer},
+    events,
+    outcomes::{Reply, label},
+    service::{CallResult, Domain, Service, Settlement},
+    shared::{Link, Shared, Trouble, pause},
+};
+
+/// Results settled together.
+const BATCH: usize = 256;
+/// First and longest gap before an intent is called again.
+const FIRST_GAP: Duration = Duration::from_secs(1);
+const LAST_GAP: Duration = Duration::from_secs(60);
+
+/// What is to be written about an intent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Resolution {
+    /// It settles.
+    Settled {
+        intent: Intent,
+        row: Row,
+        /// `None`: the domain is not concerned.
+        settlement: Option<Settlement>,
+        answer: Answer,
+    },
+    /// It stays open; a failure may be answered all the same.
+    Open { postponed: Postponed, failed: Option<Failed> },
+    /// It stays open until a person looks.
+    Unresolved { postponed: Postponed },
+}
+
+/// What a result means. Pure.
+pub(crate) fn resolve(intent: Intent, how: How) -> Resolution {
+    let slot = intent.slot;
+    match (how, slot) {
+        (How::NothingToUndo, _) => {
+            settled(intent, Verdict::Nothing, None, Answer::NothingToUndo(NothingToUndo {}))
+        }
+        (How::Called(CallResult::Succeeded(result)), Slot::Run) => {
+            let answer = Answer::Succeeded(Succeeded { result: result.clone() });
+            settled(intent, Verdict::Done, Some(Settlement::Succeeded(result)), answer)
+        }
+        (How::Called(CallResult::Rejected(no)), Slot::Run) => {
+            let answer = Answer::Rejected(Rejected::from(no.clone()));
+            settled(intent, Verdict::Rejected, Some(Settlement::Rejected(no)), answer)
+        }
+        (How::Called(CallResult::Undone(result)), Slot::Undo) => {
+            let answer = Answer::Undone(Undone { result: result.clone() });
+            settled(intent, Verdict::Done, Some(Settlement::Undone(result)), answer)
+        }
+        // an undo is never rejected
+        (How::Called(CallResult::Rejected(no)), Slot::Undo) => {
+            refused(intent, Failed::last(no.code, no.message))
+        }
+        (How::Called(CallResult::Refused(failed)), _) => refused(intent, failed),
+        (How::Called(CallResult::Unresolved), _) => {
+            let answered = Some(UNRESOLVED.to_owned());
+            let postponed = Postponed { intent, next_key: None, unsent: false, delay: None, answered };
+            Resolution::Unresolved { postponed }
+        }
+        (How::Called(CallResult::NotSent { retry_after }), _) => {
+            open(intent, true, retry_after.unwrap_or(FIRST_GAP))
+        }
+        (How::Called(CallResult::Unknown { retry_after }), _) => {
+            let gap = gap(intent.calls);
+            open(intent, false, retry_after.unwrap_or(gap))
+        }
+        (How::Called(CallResult::Succeeded(_) | CallResult::Undone(_)), _) => {
+            tracing::error!(slot = ?slot, "a call answered for the other verb, which is a bug of the service");
+            let gap = gap(intent.calls);
+            open(intent, false, gap)
+        }
+    }
+}
+
+fn settled(intent: Intent, verdict: Verdict, settlement: Option<Settlement>, answer: Answer) -> Resolution {
+    let stored = (verdict != Verdict::Nothing).then(|| answer.clone());
+    let row = Row { key: intent.key.clone(), slot: intent.slot, verdict, answer: stored };
+    Resolution::Settled { intent, row, settlement, answer }
+}
+
+fn refused(intent: Intent, failed: Failed) -> Resolution {
+    let next_key = Some(next_key(&intent.gateway_key));
+    let answered = Some(failed.code.clone());
+    let postponed = Postponed { intent, next_key, unsent: false, delay: None, answered };
+    Resolution::Open { postponed, failed: Some(failed) }
+}
+
+fn open(intent: Intent, unsent: bool, delay: Duration) -> Resolution {
+    let postponed = Postponed { intent, next_key: None, unsent, delay: Some(delay), answered: None };
+    Resolution::Open { postponed, failed: None }
+}
+
+fn gap(calls: i32) -> Duration {
+    let doublings = u32::try_from(calls.saturating_sub(1)).unwrap_or(0).min(6);
+    (FIRST_GAP * 2_u32.pow(doublings)).min(LAST_GAP)
+}
+
+impl Resolution {
+    fn intent(&self) -> &Intent {
+        match self {
+            Self::Settled { intent, .. } => intent,
+            Self::Open { postponed, .. } | Self::Unresolved { postponed } => &postponed.intent,
+        }
+    }
+}
+
+/// One resolution per intent: a verdict wins, for two calls of one intent know different things about the same fact.
+fn once_each(all: Vec<Resolution>) -> Vec<Resolution> {
+    let mut places: HashMap<(Key, Slot), usize> = HashMap::with_capacity(all.len());
+    let mut kept: Vec<Resolution> = Vec::with_capacity(all.len());
+    for resolution in all {
+        let name = (resolution.intent().key.clone(), resolution.intent().slot);
+        match places.get(&name) {
+            None => {
+                places.insert(name, kept.len());
+                kept.push(resolution);
+            }
+            Some(&at) if !matches!(kept[at], Resolution::Settled { .. }) => kept[at] = resolution,
+            Some(_) => {}
+        }
+    }
+    kept.sort_by(|a, b| {
+        let name = |r: &Resolution| (r.intent().key.clone(), r.intent().slot);
+        name(a).cmp(&name(b))
+    });
+    kept
+}
+
+/// Settles until no call can end any more.
+pub(crate) async fn run<S: Service>(
+    shared: Arc<Shared<S>>,
+    mut results: mpsc::UnboundedReceiver<Ended>,
+    backlog: Arc<AtomicBool>,
+) -> Result<()> {
+    let mut link = Link::new(&shared.url);
+    let mut burst = Vec::with_capacity(BATCH);
+    while results.recv_many(&mut burst, BATCH).await > 0 {
+        let mut places = Vec::with_capacity(burst.len());
+        let mut resolutions = Vec::with_capacity(burst.len());
+        for ended in burst.drain(..) {
+            let (intent, how, place) = ended.parts();
+            places.push(place);
+            resolutions.push(resolve(intent, how));
+        }
+        settle(&shared, &mut link, once_each(resolutions)).await;
+        drop(places);
+        if backlog.load(Ordering::Acquire) {
+            shared.due.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Whatever it takes, short of the process's end. A culprit is left to the sweeper.
+async fn settle<S: Service>(shared: &Shared<S>, link: &mut Link, all: Vec<Resolution>) {
+    let mut parts = vec![all];
+    let mut gaps = backoff::gaps();
+    while let Some(mut part) = parts.pop() {
+        let trouble = match once(shared, link, &part).await {
+            Ok(()) => {
+                gaps = backoff::gaps();
+                continue;
+            }
+            Err(trouble) => trouble,
+        };
+        link.cut();
+        match trouble {
+            Trouble::Poison(_) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+                continue;
+            }
+            Trouble::Poison(reason) => {
+                metrics::counter!("skald_participant_alarms_total", "alarm" => "unsettled").increment(1);
+                tracing::error!(
+                    "the result of a call can't be written: {reason}; it will be searched for again"
+                );
+                continue;
+            }
+            Trouble::Conflict => {}
+            Trouble::Transient { error, expected } => {
+                shared.postgres_degraded("calls' results were not written", &error, expected);
+            }
+        }
+        parts.push(part);
+        if !pause(&shared.shutdown, gaps.next().unwrap_or(LAST_GAP)).await {
+            // the calls happened; the next start searches for their results
+            return;
+        }
+    }
+}
+
+async fn once<S: Service>(shared: &Shared<S>, link: &mut Link, all: &[Resolution]) -> Result<(), Trouble> {
+    let fail = |error| shared.trouble(error);
+    // an unresolved action may be answered to its undo as well
+    let mut places = shared.outbound.reserve(all.len() * 2).await;
+    let conn = link.get().await.map_err(fail)?;
+    let mut tx = conn.begin().await.map_err(fail)?;
+    let concerned = all.iter().filter(|r| concerns_domain(r)).map(|r| r.intent().clone());
+    let concerned: Vec<Intent> = concerned.collect();
+    let mut domain = match concerned.is_empty() {
+        true => None,
+        false => Some(shared.service.load_intents(&mut tx, &concerned).await.map_err(fail)?),
+    };
+    let mut written = Written::default();
+    written.settle(&mut tx, all, domain.as_mut()).await.map_err(fail)?;
+    written.postpone(&mut tx, shared.instance, all, domain.as_mut()).await.map_err(fail)?;
+    let rows = match &mut domain {
+        Some(domain) => shared.service.write(&mut tx, domain).await.map_err(fail)?,
+        None => Vec::new(),
+    };
+    let acked = events::write(&mut tx, &shared.relay, shared.instance, &rows).await.map_err(fail)?;
+    shared.committed(pg::commit(tx).await)?;
+    shared.postgres_up();
+    acked.deleted();
+    shared.relay.publish(rows);
+    for (addressee, answer) in written.replies {
+        metrics::counter!("skald_participant_settled_total", "answer" => label(&answer)).increment(1);
+        let (partition, reply) = Reply::to_intent(addressee, answer);
+        if partition >= 0 {
+            shared.outbound.reply(&mut places, partition, reply, None);
+        }
+    }
+    if written.undo_due {
+        shared.due.notify_one();
+    }
+    Ok(())
+}
+
+fn concerns_domain(resolution: &Resolution) -> bool {
+    match resolution {
+        Resolution::Settled { settlement, .. } => settlement.is_some(),
+        Resolution::Unresolved { .. } => true,
+        Resolution::Open { .. } => false,
+    }
+}
+
+/// What one transaction did.
+#[derive(Default)]
+struct Written {
+    replies: Vec<(Addressee, Answer)>,
+    undo_due: bool,
+}
+
+impl Written {
+    async fn settle(
+        &mut self,
+        conn: &mut PgConnection,
+        all: &[Resolution],
+        mut domain: Option<&mut impl Domain>,
+    ) -> Result<(), sqlx::Error> {
+        let settled = |r: &Resolution| match r {
+            Resolution::Settled { row, .. } => Some(row.clone()),
+            _ => None,
+        };
+        let rows: Vec<Row> = all.iter().filter_map(settled).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // those that are no longer intents were settled by someone else, who answers
+        let mine = barrier::settle(conn, &rows).await?;
+        let mut answers = HashMap::with_capacity(mine.len());
+        for resolution in all {
+            let Resolution::Settled { intent, settlement, answer, .. } = resolution else { continue };
+            let name = (intent.key.clone(), intent.slot);
+            if !mine.contains(&name) {
+                continue;
+            }
+            if let (Some(domain), Some(settlement)) = (domain.as_deref_mut(), settlement) {
+                domain.settle(intent, settlement);
+            }
+            answers.insert(name, answer.clone());
+        }
+        let closed = table::close(conn, answers.keys().map(|(key, slot)| (key, *slot))).await?;
+        let runs: Vec<&Key> =
+            answers.keys().filter(|(_, slot)| *slot == Slot::Run).map(|(key, _)| key).collect();
+        if !runs.is_empty() {
+            self.undo_due = table::wake_undo(conn, runs.into_iter()).await?;
+        }
+        self.replies.extend(closed.into_iter().filter_map(|addressee| {
+            let answer = answers.remove(&(addressee.key.clone(), addressee.slot))?;
+            Some((addressee, answer))
+        }));
+        Ok(())
+    }
+
+    async fn postpone(
+        &mut self,
+        conn: &mut PgConnection,
+        owner: uuid::Uuid,
+        all: &[Resolution],
+        mut domain: Option<&mut impl Domain>,
+    ) -> Result<(), sqlx::Error> {
+        let postponed = |r: &Resolution| match r {
+            Resolution::Open { postponed, .. } | Resolution::Unresolved { postponed } => {
+                Some(postponed.clone())
+            }
+            Resolution::Settled { .. } => None,
+        };
+        let rows: Vec<Postponed> = all.iter().filter_map(postponed).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut open: HashMap<_, _> = table::postpone(conn, owner, &rows)
+            .await?
+            .into_iter()
+            .map(|addressee| ((addressee.key.clone(), addressee.slot), addressee))
+            .collect();
+        let mut unresolved = Vec::new();
+        for resolution in all {
+            let intent = resolution.intent();
+            let Some(addressee) = open.remove(&(intent.key.clone(), intent.slot)) else { continue };
+            match resolution {
+                Resolution::Open { failed: Some(failed), .. } => {
+                    self.replies.push((addressee, failed.clone().into()));
+                }
+                Resolution::Unresolved { .. } => {
+                    if let Some(domain) = domain.as_deref_mut() {
+                        domain.settle(intent, &Settlement::Unresolved);
+                    }
+                    tracing::warn!(saga = %intent.key.saga, "an outside call is unresolved: a person must find out");
+                    unresolved.extend((intent.slot == Slot::Run).then_some(&intent.key));
+                    self.replies.push((addressee, unresolved_answer()));
+                }
+                _ => {}
+            }
+        }
+        if !unresolved.is_empty() {
+            let undos = table::undo_unresolved(conn, unresolved.into_iter()).await?;
+            self.replies.extend(undos.into_iter().map(|undo| (undo, unresolved_answer())));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
