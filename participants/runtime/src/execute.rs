@@ -218,7 +218,7 @@ fn opened<S: Service, O: From>(plan: &Plan, wave: &[Item<O>], begin: &mut Begin<
             intent: Intent {
                 gateway_key: intent::first_key(&key, open.slot),
                 key,
-                slot: open.slot,
+                verb: open.slot.verb(),
                 attempt: command.attempt,
                 calls: i32::from(called),
                 traceparent: command.traceparent.clone(),

@@ -20,8 +20,8 @@ use crate::{
 pub struct Intent {
     /// What it belongs to.
     pub key: Key,
-    /// To run or to undo.
-    pub slot: Slot,
+    /// [`Verb::Run`] or [`Verb::Undo`].
+    pub verb: Verb,
     /// The attempt that the answer will count for.
     pub attempt: i32,
     /// The idempotency key: the command id (UUIDv5 of the saga and `step/VERB/epoch`), and from the second
@@ -36,6 +36,14 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// Which of its key's rows is the intent.
+    pub(crate) fn slot(&self) -> Slot {
+        match self.verb {
+            Verb::Run | Verb::SealRun => Slot::Run,
+            Verb::Undo | Verb::SealUndo => Slot::Undo,
+        }
+    }
+
     /// Our reference at the gateway, the same whatever the key: saga id / step / epoch.
     #[must_use]
     pub fn our_ref(&self) -> String {

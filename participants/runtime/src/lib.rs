@@ -19,6 +19,7 @@ pub mod service;
 mod shared;
 pub mod wave;
 
+pub use barrier::Slot;
 pub use command::{Command, Failed, Key, Verb};
 pub use config::{Calls, ParticipantConfig};
 pub use housekeeping::HORIZON;

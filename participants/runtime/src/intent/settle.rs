@@ -56,7 +56,7 @@ pub(crate) enum Resolution {
 
 /// What a result means. Pure.
 pub(crate) fn resolve(intent: Intent, how: How) -> Resolution {
-    let slot = intent.slot;
+    let slot = intent.slot();
     match (how, slot) {
         (How::NothingToUndo, _) => {
             settled(intent, Verdict::Nothing, None, Answer::NothingToUndo(NothingToUndo {}))
@@ -100,7 +100,7 @@ pub(crate) fn resolve(intent: Intent, how: How) -> Resolution {
 
 fn settled(intent: Intent, verdict: Verdict, settlement: Option<Settlement>, answer: Answer) -> Resolution {
     let stored = (verdict != Verdict::Nothing).then(|| answer.clone());
-    let row = Row { key: intent.key.clone(), slot: intent.slot, verdict, answer: stored };
+    let row = Row { key: intent.key.clone(), slot: intent.slot(), verdict, answer: stored };
     Resolution::Settled { intent, row, settlement, answer }
 }
 
@@ -135,7 +135,7 @@ fn once_each(all: Vec<Resolution>) -> Vec<Resolution> {
     let mut places: HashMap<(Key, Slot), usize> = HashMap::with_capacity(all.len());
     let mut kept: Vec<Resolution> = Vec::with_capacity(all.len());
     for resolution in all {
-        let name = (resolution.intent().key.clone(), resolution.intent().slot);
+        let name = (resolution.intent().key.clone(), resolution.intent().slot());
         match places.get(&name) {
             None => {
                 places.insert(name, kept.len());
@@ -146,7 +146,7 @@ fn once_each(all: Vec<Resolution>) -> Vec<Resolution> {
         }
     }
     kept.sort_by(|a, b| {
-        let name = |r: &Resolution| (r.intent().key.clone(), r.intent().slot);
+        let name = |r: &Resolution| (r.intent().key.clone(), r.intent().slot());
         name(a).cmp(&name(b))
     });
     kept
@@ -288,7 +288,7 @@ impl Written {
         let mut answers = HashMap::with_capacity(mine.len());
         for resolution in all {
             let Resolution::Settled { intent, settlement, answer, .. } = resolution else { continue };
-            let name = (intent.key.clone(), intent.slot);
+            let name = (intent.key.clone(), intent.slot());
             if !mine.contains(&name) {
                 continue;
             }
@@ -335,7 +335,7 @@ impl Written {
         let mut unresolved = Vec::new();
         for resolution in all {
             let intent = resolution.intent();
-            let Some(addressee) = open.remove(&(intent.key.clone(), intent.slot)) else { continue };
+            let Some(addressee) = open.remove(&(intent.key.clone(), intent.slot())) else { continue };
             match resolution {
                 Resolution::Open { failed: Some(failed), .. } => {
                     self.replies.push((addressee, failed.clone().into()));
@@ -345,7 +345,7 @@ impl Written {
                         domain.settle(intent, &Settlement::Unresolved);
                     }
                     tracing::warn!(saga = %intent.key.saga, "an outside call is unresolved: a person must find out");
-                    unresolved.extend((intent.slot == Slot::Run).then_some(&intent.key));
+                    unresolved.extend((intent.slot() == Slot::Run).then_some(&intent.key));
                     self.replies.push((addressee, unresolved_answer()));
                 }
                 _ => {}

@@ -163,7 +163,7 @@ async fn claim<S: Service>(
 
 fn need_of(intent: &Intent, stored: &Stored) -> Need {
     let verdict = |slot| stored.get(&intent.key, slot).map(|row| row.verdict);
-    need(intent.slot, verdict(Slot::Run), verdict(Slot::Undo))
+    need(intent.slot(), verdict(Slot::Run), verdict(Slot::Undo))
 }
 
 /// Loads the domain for the calls, in a transaction that writes nothing, and begins them.
@@ -207,7 +207,7 @@ async fn due(conn: &mut PgConnection, limit: usize) -> Result<Vec<Intent>, sqlx:
     let intents = rows.into_iter().filter_map(|r| {
         Some(Intent {
             key: Key { saga: r.saga_id, step: r.step, epoch: r.epoch },
-            slot: Slot::from_code(r.verb)?,
+            verb: Slot::from_code(r.verb)?.verb(),
             attempt: r.attempt,
             gateway_key: r.gateway_key,
             calls: r.calls,
@@ -227,7 +227,7 @@ async fn take(
     due: &[Intent],
     needs: &[Need],
 ) -> Result<Vec<(i32, Duration)>, sqlx::Error> {
-    let keys = Columns::of(due.iter().map(|i| (&i.key, i.slot)));
+    let keys = Columns::of(due.iter().map(|i| (&i.key, i.slot())));
     let begun: Vec<i32> = needs.iter().map(|need| i32::from(*need == Need::Call)).collect();
     let seconds = |need: &Need| match need {
         Need::Behind => Some(BEHIND.as_secs_f64()),

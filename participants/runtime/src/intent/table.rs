@@ -59,7 +59,7 @@ pub(crate) async fn insert(
     new: &[New],
 ) -> Result<(), sqlx::Error> {
     let all = || new.iter().map(|n| &n.intent);
-    let keys = Columns::of(all().map(|i| (&i.key, i.slot)));
+    let keys = Columns::of(all().map(|i| (&i.key, i.slot())));
     let attempts: Vec<i32> = all().map(|i| i.attempt).collect();
     let gateway_keys: Vec<&str> = all().map(|i| i.gateway_key.as_str()).collect();
     let calls: Vec<i32> = all().map(|i| i.calls).collect();
@@ -221,7 +221,7 @@ pub(crate) async fn postpone(
     postponed: &[Postponed],
 ) -> Result<Vec<Addressee>, sqlx::Error> {
     let all = || postponed.iter();
-    let keys = Columns::of(all().map(|p| (&p.intent.key, p.intent.slot)));
+    let keys = Columns::of(all().map(|p| (&p.intent.key, p.intent.slot())));
     let gateway_keys: Vec<&str> = all().map(|p| p.intent.gateway_key.as_str()).collect();
     let next_keys: Vec<Option<&str>> = all().map(|p| p.next_key.as_deref()).collect();
     let unsent: Vec<i32> = all().map(|p| i32::from(p.unsent)).collect();
