@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();
     let mut names = prost_build::Config::new();
     // Any needs the type's name.
-    names.enable_type_names();
+    names.enable_type_names().type_name_domain(["."], "type.googleapis.com");
     tonic_prost_build::configure()
         .build_client(grpc)
         .build_server(grpc)

@@ -59,8 +59,21 @@ pub struct Plan<T> {
     pub writes: Vec<Write>,
     /// To be sent once the writes are committed.
     pub sends: Vec<Send>,
+    /// Sagas that were looked at and stay as they are, by id.
+    pub looked_at: Vec<LookedAt>,
     /// Every item's token, in arrival order.
     pub settled: Vec<(T, Fate)>,
+}
+
+/// A saga that an [`Ask::Wake`] left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookedAt {
+    /// Its id.
+    pub saga: Uuid,
+    /// The next deadline, ms.
+    pub deadline: Option<i64>,
+    /// Commands are in flight.
+    pub in_flight: bool,
 }
 
 /// A saga's new row, history rows and events.
@@ -70,6 +83,8 @@ pub struct Write {
     pub saga: Uuid,
     /// It is new.
     pub insert: bool,
+    /// What it follows.
+    pub definition: Arc<Definition>,
     /// The version that it was read with.
     pub was: u32,
     /// Its new state.
@@ -144,6 +159,7 @@ struct Open {
     rows: Vec<history::Row>,
     events: Vec<(u32, Event)>,
     sends: Vec<CommandRef>,
+    looked_at: bool,
     resend: bool,
 }
 
@@ -172,10 +188,14 @@ pub fn plan<T>(now: i64, items: Vec<Item<T>>, loaded: BTreeMap<Uuid, Loaded>) ->
         };
         settled.push((token, fate));
     }
-    let mut plan = Plan { writes: Vec::new(), sends: Vec::new(), settled };
+    let mut plan = Plan { writes: Vec::new(), sends: Vec::new(), looked_at: Vec::new(), settled };
     for (id, saga) in open {
         saga.sends(id, &mut plan.sends);
-        plan.writes.extend(saga.write(id));
+        if saga.rows.is_empty() {
+            plan.looked_at.extend(saga.look(id));
+        } else {
+            plan.writes.push(saga.write(id));
+        }
     }
     plan
 }
@@ -192,6 +212,7 @@ impl Open {
             rows: Vec::new(),
             events: Vec::new(),
             sends: Vec::new(),
+            looked_at: false,
             resend: false,
         }
     }
@@ -225,6 +246,7 @@ impl Open {
         if due.is_some_and(|at| at <= now) {
             return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}));
         }
+        self.looked_at = true;
         self.resend |= resend;
         Fate::Refused(Refused::NotDue)
     }
@@ -240,13 +262,19 @@ impl Open {
         }
     }
 
-    fn write(self, id: Uuid) -> Option<Write> {
-        if self.rows.is_empty() {
-            return None;
-        }
+    fn look(&self, id: Uuid) -> Option<LookedAt> {
+        let Loaded { definition, state, .. } = &self.saga;
+        self.looked_at.then(|| LookedAt {
+            saga: id,
+            deadline: flight::next_deadline(definition, state),
+            in_flight: !flight::commands(state).is_empty(),
+        })
+    }
+
+    fn write(self, id: Uuid) -> Write {
         let parked = attention(&self.saga);
         let Loaded { definition, state, .. } = self.saga;
-        Some(Write {
+        Write {
             saga: id,
             insert: self.insert,
             was: self.was,
@@ -258,7 +286,8 @@ impl Open {
             events: self.events,
             attention: (parked != self.parked).then_some(parked),
             state,
-        })
+            definition,
+        }
     }
 }
 

@@ -1,0 +1,16 @@
+//! The core's tests: tables of whole changes, one file per kind of input; properties; golden histories.
+
+mod cancel;
+mod contradiction;
+mod deadline;
+mod definition;
+mod definitions;
+mod history;
+mod outcome_failed;
+mod outcome_run;
+mod outcome_seal;
+mod outcome_undo;
+mod plan;
+mod signal;
+mod started;
+mod support;

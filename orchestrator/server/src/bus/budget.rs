@@ -1,0 +1,88 @@
+//! How much may be re-sent into silence: a share of what a participant answers, and a few canaries a second. So a
+//! participant that is down gets no stampede when it returns.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Tokens that can be saved up, in seconds of canaries.
+const BURST_SECONDS: f64 = 10.0;
+
+/// Per participant, a bucket of re-sendings.
+#[derive(Debug)]
+pub struct Budget {
+    canaries_per_second: f64,
+    share: f64,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    filled_at: i64,
+}
+
+impl Budget {
+    /// Empty buckets that fill by time and by answers.
+    pub fn new(canaries_per_second: f64, share: f64) -> Budget {
+        Budget { canaries_per_second, share, buckets: Mutex::default() }
+    }
+
+    /// The participant answered so many commands.
+    pub fn answered(&self, participant: &str, answers: usize) {
+        self.with(participant, |bucket, most| {
+            bucket.tokens = (bucket.tokens + self.share * answers as f64).min(most.max(bucket.tokens));
+        });
+    }
+
+    /// Takes one re-sending, if there is one; `now` in ms.
+    pub fn take(&self, participant: &str, now: i64) -> bool {
+        self.with(participant, |bucket, most| {
+            let passed = (now - bucket.filled_at).max(0) as f64 / 1000.0;
+            bucket.tokens = (bucket.tokens + passed * self.canaries_per_second).min(most);
+            bucket.filled_at = bucket.filled_at.max(now);
+            let enough = bucket.tokens >= 1.0;
+            if enough {
+                bucket.tokens -= 1.0;
+            }
+            enough
+        })
+    }
+
+    fn with<T>(&self, participant: &str, f: impl FnOnce(&mut Bucket, f64) -> T) -> T {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        // A second's canaries to begin with.
+        let fresh = || Bucket { tokens: self.canaries_per_second.max(1.0), filled_at: 0 };
+        let most = (self.canaries_per_second * BURST_SECONDS).max(1.0) + self.share * 10_000.0;
+        match buckets.get_mut(participant) {
+            Some(bucket) => f(bucket, most),
+            None => f(buckets.entry(participant.to_owned()).or_insert_with(fresh), most),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_costs_canaries_and_no_more() {
+        let budget = Budget::new(3.0, 0.1);
+        // The bucket's first look fills it by the clock: from then on, ten minutes of a thousand sagas that would re-send
+        // each second.
+        let start = 1_000_000;
+        while budget.take("p", start) {}
+        let sent = (0..600_000).step_by(5).filter(|ms| budget.take("p", start + ms)).count();
+        assert!((1_700..=1_800).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn answers_pay_a_share() {
+        let budget = Budget::new(0.1, 0.1);
+        while budget.take("p", 1) {}
+        budget.answered("p", 100);
+        assert_eq!((0..50).filter(|_| budget.take("p", 1)).count(), 10);
+        assert!(budget.take("q", 1), "each participant has its own");
+    }
+}

@@ -1,0 +1,136 @@
+//! The orchestrator's settings, each with its default and its bounds.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use skald_kit::config::{self, Problems, Validate};
+
+/// Everything that `skald serve orchestrator` can be told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The orchestrator's own database.
+    pub postgres: config::Postgres,
+    /// Brokers and topics.
+    pub kafka: config::Kafka,
+    /// Where gRPC and HTTP are served.
+    pub listen: config::Listen,
+    /// Lines about what happens.
+    pub log: config::Log,
+    /// Where traces go.
+    pub otlp: config::Otlp,
+    /// How long a soft stop may take.
+    pub shutdown: config::Shutdown,
+    /// The driver.
+    pub driver: Driver,
+    /// Definitions beside the one that ships.
+    pub definitions: Definitions,
+}
+
+/// The driver: how sagas are moved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Driver {
+    /// Workers, each with one writing connection; 0 = half the cores. More workers make smaller, dearer batches.
+    pub workers: usize,
+    /// Inputs in one transaction at most.
+    pub batch: usize,
+    /// Gaps between re-sendings into silence, in milliseconds; the last one repeats.
+    pub resend_gaps_ms: Vec<u64>,
+    /// Re-sendings per second to a participant that answers nothing: canaries.
+    pub resend_canaries_per_second: f64,
+    /// Re-sendings beyond that, as a share of what the participant answers.
+    pub resend_share: f64,
+    /// Sagas under way at most; beyond, submissions are refused with a hint when to come back.
+    pub max_active_sagas: i64,
+    /// The net: how far apart scans for overdue sagas are, in milliseconds.
+    pub scan_every_ms: u64,
+}
+
+/// Where further definitions are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Definitions {
+    /// A folder whose `*.toml` files are definitions; none = only the one that ships.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Driver {
+    fn default() -> Self {
+        Driver {
+            workers: 0,
+            batch: 512,
+            resend_gaps_ms: vec![2_000, 5_000, 15_000, 60_000],
+            resend_canaries_per_second: 3.0,
+            resend_share: 0.1,
+            max_active_sagas: 1_000_000,
+            scan_every_ms: 1_000,
+        }
+    }
+}
+
+impl Driver {
+    /// How many workers there are: half the cores unless it is set.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1)),
+            n => n,
+        }
+    }
+
+    /// The gap after `resends` re-sendings.
+    pub fn resend_gap(&self, resends: i16) -> Duration {
+        let last = self.resend_gaps_ms.len().saturating_sub(1);
+        Duration::from_millis(self.resend_gaps_ms[(resends.max(0) as usize).min(last)])
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let url = "postgres://postgres@127.0.0.1:5432/skald_orchestrator";
+        Config {
+            postgres: config::Postgres { url: config::Secret::new(url), ..Default::default() },
+            kafka: Default::default(),
+            listen: config::Listen {
+                grpc: ([127, 0, 0, 1], 7070).into(),
+                http: ([127, 0, 0, 1], 7071).into(),
+            },
+            log: Default::default(),
+            otlp: Default::default(),
+            shutdown: Default::default(),
+            driver: Default::default(),
+            definitions: Default::default(),
+        }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        problems.part("postgres", &self.postgres);
+        problems.part("kafka", &self.kafka);
+        problems.part("listen", &self.listen);
+        problems.part("log", &self.log);
+        problems.part("otlp", &self.otlp);
+        problems.part("shutdown", &self.shutdown);
+        problems.part("driver", &self.driver);
+    }
+}
+
+impl Validate for Driver {
+    fn validate(&self, problems: &mut Problems) {
+        problems.check(self.workers <= 64, "workers", "must be 0 (half the cores) to 64");
+        problems.check((1..=4096).contains(&self.batch), "batch", "must be 1 to 4096");
+        let gaps = &self.resend_gaps_ms;
+        let gaps_ok = !gaps.is_empty() && gaps.iter().all(|g| (10..=3_600_000).contains(g));
+        problems.check(gaps_ok, "resend_gaps_ms", "must be one or more gaps of 10 to 3600000 ms");
+        let canaries = self.resend_canaries_per_second;
+        problems.check(
+            (0.1..=1000.0).contains(&canaries),
+            "resend_canaries_per_second",
+            "must be 0.1 to 1000",
+        );
+        problems.check((0.0..=1.0).contains(&self.resend_share), "resend_share", "must be 0 to 1");
+        problems.check(self.max_active_sagas >= 1, "max_active_sagas", "must be at least 1");
+        problems.check((50..=60_000).contains(&self.scan_every_ms), "scan_every_ms", "must be 50 to 60000");
+    }
+}

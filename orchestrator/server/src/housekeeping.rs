@@ -1,0 +1,155 @@
+//! What goes on beside the sagas: the net that finds overdue ones, the sweep behind an instance that is gone,
+//! partitions, old idempotency keys, and the count of what is under way.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use skald_core::state::Status;
+use skald_kit::{backoff, health, instance, kafka::partition_for_id, lifecycle::Shutdown, pg};
+use sqlx::PgConnection;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use crate::{
+    SERVICE,
+    job::{Ask, Job, Origin, Wake},
+    shared::Shared,
+    store::{retention, submission, wake},
+    worker::Inbox,
+};
+
+/// Overdue sagas of one scan, or sagas of one step of a sweep, at most.
+const PAGE: i64 = 500;
+/// How often sagas are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// How often partitions and old keys are looked after.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// The keeper of one instance.
+pub struct Keeper {
+    /// What the instance shares.
+    pub shared: Arc<Shared>,
+    /// Where sagas are handed to.
+    pub inboxes: Vec<Inbox>,
+    /// When to end.
+    pub shutdown: Shutdown,
+}
+
+impl Keeper {
+    /// Keeps house until the stop is asked for.
+    ///
+    /// # Errors
+    /// None: a database that is away is tried again.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let url = self.shared.config.postgres.url.clone();
+        while let Some(mut conn) =
+            backoff::forever("keep house", &self.shutdown, || async { pg::worker_connection(&url).await })
+                .await
+        {
+            self.shared.health.set("postgres", health::Status::Up, "");
+            match self.keep(&mut conn).await {
+                Ok(()) => break,
+                Err(error) => {
+                    self.shared.health.set("postgres", health::Status::Degraded, error.to_string());
+                    tracing::warn!(%error, "keeping house failed; trying again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let mut ticks = interval(Duration::from_millis(self.shared.config.driver.scan_every_ms));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut count_at, mut tidy_at) = (Instant::now(), Instant::now());
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.shutdown.requested() => return Ok(()),
+            }
+            self.net(conn).await?;
+            self.orphans(conn).await?;
+            if count_at <= Instant::now() {
+                self.count(conn).await?;
+                count_at = Instant::now() + COUNT_EVERY;
+            }
+            if tidy_at <= Instant::now() {
+                self.tidy(conn).await?;
+                tidy_at = Instant::now() + TIDY_EVERY;
+            }
+        }
+    }
+
+    /// Queues what is overdue; what finds no place is found again.
+    async fn net(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for saga in wake::due(conn, self.shared.clock.now_ms(), PAGE).await? {
+            if self.inbox(saga).messages.try_send(look(saga, Wake::Net)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every active saga that an instance wrote which is gone: its commands may never have been sent. At the
+    /// pace at which workers take them; one instance sweeps at a time.
+    async fn orphans(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for peer in instance::dead(conn, SERVICE).await? {
+            let lock = peer.id.as_u128() as i64;
+            if !sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "mine!""#, lock)
+                .fetch_one(&mut *conn)
+                .await?
+            {
+                continue;
+            }
+            let (mut after, mut swept) = (Uuid::nil(), 0);
+            loop {
+                let page = wake::owned_by(conn, peer.id, after, PAGE).await?;
+                let Some(&last) = page.last() else { break };
+                (after, swept) = (last, swept + page.len());
+                for saga in page {
+                    if self.inbox(saga).messages.send(look(saga, Wake::Orphan)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            instance::remove(conn, &[peer.id]).await?;
+            sqlx::query_scalar!("select pg_advisory_unlock($1)", lock).fetch_one(&mut *conn).await?;
+            tracing::info!(instance = %peer.id, address = peer.address, swept, "took over from an instance that is gone");
+        }
+        Ok(())
+    }
+
+    async fn count(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let by_status = wake::active(conn).await?;
+        let total: i64 = by_status.iter().map(|(_, n)| n).sum();
+        self.shared.active.store(total, Ordering::Relaxed);
+        for status in [Status::Running, Status::Compensating, Status::Parked, Status::Paused] {
+            let n = by_status.iter().find(|(s, _)| *s == status as i16).map_or(0, |(_, n)| *n);
+            let name = format!("{status:?}").to_lowercase();
+            metrics::gauge!("skald_sagas_active", "status" => name).set(n as f64);
+        }
+        Ok(())
+    }
+
+    async fn tidy(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let now = self.shared.clock.now_ms();
+        retention::ensure(conn, now).await?;
+        for partition in retention::drop_old(conn, now).await? {
+            tracing::info!(partition, "dropped beyond the horizon");
+        }
+        while submission::forget(conn, now - retention::HORIZON_MS).await? > 0 {}
+        Ok(())
+    }
+
+    fn inbox(&self, saga: Uuid) -> &Inbox {
+        let worker =
+            partition_for_id(saga, self.shared.config.kafka.partitions) as usize % self.inboxes.len();
+        &self.inboxes[worker]
+    }
+}
+
+fn look(saga: Uuid, why: Wake) -> Job {
+    Job { saga, actor: "timer".into(), ask: Ask::Wake(why), origin: Origin::Nobody }
+}

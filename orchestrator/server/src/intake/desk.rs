@@ -1,0 +1,209 @@
+//! The one desk that all services go through: mints ids, picks the worker, waits for its answer, reads what stands.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use skald_core::{
+    Definition, Input, history,
+    input::{Payload, Request, Signal},
+};
+use skald_kit::{ids, kafka::partition_for_id, trace::Traceparent};
+use sqlx::PgPool;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tonic::{Status, metadata::MetadataMap};
+use uuid::Uuid;
+
+use super::errors;
+use crate::{
+    job::{Ask, Job, Origin, Reply, Submission},
+    shared::Shared,
+    store::read,
+    worker::Inbox,
+};
+
+/// The metadata that names the client until callers are authenticated.
+const CLIENT: &str = "skald-client";
+
+/// The desk. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: PgPool,
+    inboxes: Arc<Vec<Inbox>>,
+    pub(super) shutdown: skald_kit::lifecycle::Shutdown,
+}
+
+/// Who asks, and in which trace.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The principal.
+    pub client: String,
+    /// W3C trace context, when it came along.
+    pub traceparent: Option<Traceparent>,
+}
+
+/// A saga that a caller wants to begin.
+#[derive(Debug)]
+pub struct Wish {
+    /// The definition's name.
+    pub definition: String,
+    /// The idempotency key.
+    pub key: String,
+    /// The input of every command.
+    pub input: Payload,
+    /// Signals that come along.
+    pub signals: Vec<Signal>,
+    /// Whose it is.
+    pub customer_id: String,
+}
+
+impl Caller {
+    /// From a call's metadata.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: the client's name is not 1 to 128 printable ASCII characters.
+    pub fn of(metadata: &MetadataMap) -> Result<Caller, Status> {
+        let client = match metadata.get(CLIENT) {
+            None => "anonymous".to_owned(),
+            Some(value) => value.to_str().unwrap_or_default().to_owned(),
+        };
+        if !(1..=128).contains(&client.len()) {
+            return Err(Status::invalid_argument(
+                "metadata skald-client must be 1 to 128 printable ASCII characters",
+            ));
+        }
+        let traceparent =
+            metadata.get("traceparent").and_then(|v| v.to_str().ok()).and_then(Traceparent::parse);
+        Ok(Caller { client, traceparent })
+    }
+}
+
+impl Desk {
+    /// A desk in front of these workers.
+    pub fn new(
+        shared: Arc<Shared>,
+        pool: PgPool,
+        inboxes: Vec<Inbox>,
+        shutdown: skald_kit::lifecycle::Shutdown,
+    ) -> Desk {
+        Desk { shared, pool, inboxes: Arc::new(inboxes), shutdown }
+    }
+
+    /// Begins a saga; when it returns, it is durable. Gives its id and whether this call began it.
+    ///
+    /// # Errors
+    /// As [`errors::refused`]; NOT_FOUND for an unknown definition; RESOURCE_EXHAUSTED when too much is under way.
+    pub async fn begin(&self, caller: &Caller, wish: Wish) -> Result<(Uuid, bool), Status> {
+        let (definition_id, definition) = self
+            .shared
+            .registry
+            .newest(&wish.definition)
+            .ok_or_else(|| errors::not_found("definition", &wish.definition))?;
+        if self.shared.active.load(Ordering::Relaxed) >= self.shared.config.driver.max_active_sagas {
+            return Err(errors::overloaded("as many sagas are under way as driver.max_active_sagas allows"));
+        }
+        check_signals(&definition, &wish.signals)?;
+        let saga = ids::mint(self.shared.clock.now_ms());
+        let traceparent = caller.traceparent.unwrap_or_else(|| Traceparent::for_id(saga));
+        let request = Request { input: Some(wish.input), signals: wish.signals }.encode_to_vec();
+        let digest =
+            Sha256::new().chain_update(&wish.definition).chain_update([0]).chain_update(&request).finalize();
+        let started = history::started(&request).map_err(|e| Status::internal(e.to_string()))?;
+        let submission = Submission {
+            client: caller.client.clone(),
+            key: wish.key,
+            digest: digest.to_vec(),
+            definition_id,
+            definition,
+            request,
+            started: Input::Started(started),
+            customer_id: wish.customer_id,
+            traceparent: traceparent.to_string(),
+        };
+        match self.ask(saga, caller, Ask::Submit(Box::new(submission))).await? {
+            Reply::Accepted => Ok((saga, true)),
+            Reply::Known(first) => Ok((first, false)),
+            other => Err(errors::refused(other, "saga", &saga.to_string())),
+        }
+    }
+
+    /// Folds an input into a saga that exists. A repeat of what was accepted is a success.
+    ///
+    /// # Errors
+    /// As [`errors::refused`].
+    pub async fn fold(&self, caller: &Caller, what: &str, saga: Uuid, input: Input) -> Result<(), Status> {
+        match self.ask(saga, caller, Ask::Input(input)).await? {
+            Reply::Accepted | Reply::Refused(skald_core::machine::Refused::Repeat) => Ok(()),
+            other => Err(errors::refused(other, what, &saga.to_string())),
+        }
+    }
+
+    async fn ask(&self, saga: Uuid, caller: &Caller, ask: Ask) -> Result<Reply, Status> {
+        let (told, reply) = oneshot::channel();
+        let job = Job { saga, actor: format!("client:{}", caller.client), ask, origin: Origin::Caller(told) };
+        let worker =
+            partition_for_id(saga, self.shared.config.kafka.partitions) as usize % self.inboxes.len();
+        match self.inboxes[worker].calls.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(errors::overloaded("too many calls wait for this worker"));
+            }
+            Err(TrySendError::Closed(_)) => {
+                return Err(Status::unavailable("this instance is stopping; try again"));
+            }
+        }
+        // A worker that ended without an answer was stopped before it decided, or in the middle of a commit.
+        Ok(reply.await.unwrap_or(Reply::MaybeStored))
+    }
+
+    /// A saga as it stands.
+    ///
+    /// # Errors
+    /// NOT_FOUND, UNAVAILABLE.
+    pub async fn read(&self, what: &str, id: Uuid) -> Result<read::Shown, Status> {
+        let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+        let shown = read::get(&mut conn, id).await.map_err(|e| errors::unreadable(&e))?;
+        shown.ok_or_else(|| errors::not_found(what, &id.to_string()))
+    }
+
+    /// What a stored row follows.
+    ///
+    /// # Errors
+    /// INTERNAL: another instance registered it after this one started and the database is away.
+    pub async fn definition(&self, id: i32) -> Result<Arc<Definition>, Status> {
+        if let Some(definition) = self.shared.registry.get(id) {
+            return Ok(definition);
+        }
+        let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+        self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
+    }
+}
+
+/// An id as callers give it.
+///
+/// # Errors
+/// INVALID_ARGUMENT naming the field.
+pub fn parse_id(field: &str, text: &str) -> Result<Uuid, Status> {
+    Uuid::try_parse(text).map_err(|_| {
+        let mut bad = errors::BadFields::default();
+        bad.add(field, "must be a UUID");
+        bad.into_result().expect_err("a field was added")
+    })
+}
+
+fn check_signals(definition: &Definition, signals: &[Signal]) -> Result<(), Status> {
+    let mut bad = errors::BadFields::default();
+    for (i, signal) in signals.iter().enumerate() {
+        let known = definition.index(&signal.name).is_some_and(|s| definition.steps[s].is_signal());
+        bad.check(
+            known,
+            format!("signals[{i}].name"),
+            format!("{} has no signal {:?}", definition.name, signal.name),
+        );
+        let twice = signals[..i].iter().any(|s| s.name == signal.name);
+        bad.check(!twice, format!("signals[{i}].name"), "came before in this request");
+    }
+    bad.into_result()
+}

@@ -1,0 +1,94 @@
+//! What callers are told when it does not work: a code, a sentence, and google.rpc's details.
+
+use std::time::Duration;
+
+use skald_core::machine::Refused;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::job::Reply;
+
+/// When to come back after RESOURCE_EXHAUSTED.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Bad fields, all of them.
+#[derive(Debug, Default)]
+pub struct BadFields(Vec<FieldViolation>);
+
+impl BadFields {
+    /// Notes a bad field.
+    pub fn add(&mut self, field: impl Into<String>, wrong: impl Into<String>) {
+        self.0.push(FieldViolation::new(field, wrong));
+    }
+
+    /// Notes a bad field unless `ok`.
+    pub fn check(&mut self, ok: bool, field: impl Into<String>, wrong: impl Into<String>) {
+        if !ok {
+            self.add(field, wrong);
+        }
+    }
+
+    /// INVALID_ARGUMENT with google.rpc.BadRequest, when there is a bad field.
+    ///
+    /// # Errors
+    /// Exactly that.
+    pub fn into_result(self) -> Result<(), Status> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.0.iter().map(|v| v.field.as_str()).collect();
+        let message = format!("nothing was stored; wrong: {}", names.join(", "));
+        Err(Status::with_error_details(
+            Code::InvalidArgument,
+            message,
+            ErrorDetails::with_bad_request(self.0),
+        ))
+    }
+}
+
+/// Too much is under way.
+pub fn overloaded(what: &str) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+    let message = format!("nothing was stored: {what}; come back in {} ms", RETRY_AFTER.as_millis());
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// The database is away: reads.
+pub fn unreadable(error: &sqlx::Error) -> Status {
+    tracing::warn!(%error, "a read failed");
+    Status::unavailable("the database does not answer; try again")
+}
+
+/// The database is away: writes that were not stored.
+pub fn unavailable() -> Status {
+    Status::unavailable("the database does not answer; nothing was stored, try again")
+}
+
+/// There is no such saga or order.
+pub fn not_found(what: &str, id: &str) -> Status {
+    Status::not_found(format!("there is no {what} {id}"))
+}
+
+/// A reply that is no success.
+pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
+    match reply {
+        Reply::Unknown => not_found(what, id),
+        Reply::Quarantined => Status::failed_precondition(format!(
+            "{what} {id} is quarantined: an input of it could not be handled, an operator must look"
+        )),
+        Reply::Refused(Refused::NotAllowed(why)) => {
+            Status::failed_precondition(format!("{what} {id}: {why}"))
+        }
+        Reply::Refused(Refused::Malformed(why)) => Status::invalid_argument(format!("{what} {id}: {why}")),
+        Reply::Refused(other) => Status::failed_precondition(format!("{what} {id}: {other}")),
+        Reply::KeyTaken => Status::already_exists(
+            "this idempotency key was used with another payload; nothing was stored: use a new key for a new order",
+        ),
+        Reply::Unavailable => unavailable(),
+        Reply::MaybeStored => Status::unavailable(
+            "the connection to the database broke during the commit: it may have been accepted; repeat with the same key",
+        ),
+        Reply::Poison(why) => Status::internal(format!("it can't be handled and nothing was stored: {why}")),
+        Reply::Accepted | Reply::Known(_) => Status::internal("a success is no error"),
+    }
+}

@@ -1,0 +1,249 @@
+//! Stored states as the messages that clients see. Shows, decides nothing.
+
+use prost::{Message, Name};
+use prost_types::{Any, Timestamp};
+use skald_core::{
+    Definition, flight, history,
+    input::{self, Answer, Input, Payload, Request},
+    state::{self, Phase, State, Status, Step},
+};
+use skald_proto::{
+    inventory::v1::OutOfStock,
+    order::v1::{MissingItem, Order, OrderInput, OrderStatus},
+    saga::v1 as wire,
+};
+
+use crate::{bus::wire::any, store::read::Shown};
+
+/// Unix milliseconds as a timestamp.
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp { seconds: ms.div_euclid(1000), nanos: (ms.rem_euclid(1000) * 1_000_000) as i32 }
+}
+
+/// A timestamp as Unix milliseconds.
+pub fn millis(t: &Timestamp) -> i64 {
+    t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000)
+}
+
+fn some(ms: i64) -> Option<Timestamp> {
+    (ms != 0).then(|| timestamp(ms))
+}
+
+/// A row's state, aligned with its definition.
+///
+/// # Errors
+/// INTERNAL naming table, column and id.
+pub fn state_of(row: &Shown, definition: &Definition) -> Result<State, tonic::Status> {
+    let broken =
+        |why: String| tonic::Status::internal(format!("table saga, column state, id {}: {why}", row.id));
+    let mut state = state::decode(row.format as u32, &row.state).map_err(|e| broken(e.to_string()))?;
+    state.aligned(definition).ok_or_else(|| broken("it has a step that its definition has not".into()))?;
+    Ok(state)
+}
+
+/// A saga with its steps.
+///
+/// # Errors
+/// As [`state_of`].
+pub fn saga(row: &Shown, definition: &Definition, with_input: bool) -> Result<wire::Saga, tonic::Status> {
+    let state = state_of(row, definition)?;
+    let input = if with_input { stored_input(row).map(any) } else { None };
+    let stage = (state.stage as usize).checked_sub(1).and_then(|i| definition.stages.get(i));
+    Ok(wire::Saga {
+        saga_id: row.id.to_string(),
+        definition: definition.name.clone(),
+        definition_hash: definition.hash().iter().map(|b| format!("{b:02x}")).collect(),
+        status: status(state.shown()).into(),
+        phase: phase(state.phase()).into(),
+        stage: stage.cloned().unwrap_or_default(),
+        reason: state.reason.clone(),
+        reason_detail: state.reason_detail.clone().map(any),
+        parked: state.parked.clone(),
+        version: row.version,
+        created_at: some(state.created_at),
+        updated_at: some(row.updated_at),
+        next_wake_at: flight::next_deadline(definition, &state).or(row.wake_at).map(timestamp),
+        steps: state.steps.iter().zip(&definition.steps).map(|(s, d)| step(s, &d.participant)).collect(),
+        customer_id: row.customer_id.clone(),
+        input,
+        quarantine: row.quarantine.clone().unwrap_or_default(),
+    })
+}
+
+fn stored_input(row: &Shown) -> Option<Payload> {
+    Request::decode(row.request.as_slice()).ok()?.input
+}
+
+fn step(step: &Step, participant: &str) -> wire::Step {
+    wire::Step {
+        name: step.name.clone(),
+        participant: participant.to_owned(),
+        // The numbers of core and of the contract are the same; a test holds them together.
+        status: step.status,
+        epoch: step.epoch,
+        attempt: step.attempt,
+        next_retry_at: some(step.retry_at),
+        deadline: some(step.give_up_at),
+        entered_at: some(step.entered_at),
+        last_error: step.last_error.as_ref().map(|e| wire::StepError {
+            code: e.code.clone(),
+            message: e.message.clone(),
+            at: some(e.at),
+        }),
+        parked: step.parked.clone(),
+        result: step.result.clone().map(any),
+        vouched: step.vouched,
+    }
+}
+
+fn status(status: Status) -> wire::SagaStatus {
+    match status {
+        Status::Running => wire::SagaStatus::Running,
+        Status::Compensating => wire::SagaStatus::Compensating,
+        Status::Completed => wire::SagaStatus::Completed,
+        Status::Compensated => wire::SagaStatus::Compensated,
+        Status::Parked => wire::SagaStatus::Parked,
+        Status::Paused => wire::SagaStatus::Paused,
+    }
+}
+
+fn phase(phase: Phase) -> wire::Phase {
+    match phase {
+        Phase::Forward => wire::Phase::Forward,
+        Phase::Compensating => wire::Phase::Compensating,
+        Phase::Completed => wire::Phase::Completed,
+        Phase::Compensated => wire::Phase::Compensated,
+    }
+}
+
+/// An order as its customer sees it.
+///
+/// # Errors
+/// As [`state_of`]; INTERNAL when the saga is no order's.
+pub fn order(row: &Shown, definition: &Definition) -> Result<Order, tonic::Status> {
+    let state = state_of(row, definition)?;
+    let broken =
+        |why: &str| tonic::Status::internal(format!("table saga, column request, id {}: {why}", row.id));
+    let input = stored_input(row).ok_or_else(|| broken("no input"))?;
+    let input = OrderInput::decode(input.value.as_slice()).map_err(|e| broken(&e.to_string()))?;
+    Ok(Order {
+        order_id: row.id.to_string(),
+        status: order_status(&state, definition).into(),
+        reason: state.reason.clone(),
+        missing: state.reason_detail.as_ref().map(missing).unwrap_or_default(),
+        customer_id: row.customer_id.clone(),
+        lines: input.lines,
+        currency: input.currency,
+        total_minor: input.total_minor,
+        note: input.note,
+        needs_fulfilment: input.needs_fulfilment,
+        created_at: some(state.created_at),
+        updated_at: some(row.updated_at),
+        version: row.version,
+        needs_attention: state.is_parked() || row.quarantine.is_some(),
+    })
+}
+
+/// The saga follows a definition of orders.
+pub fn is_order(definition: &Definition) -> bool {
+    definition.input == OrderInput::full_name()
+}
+
+fn order_status(state: &State, definition: &Definition) -> OrderStatus {
+    match state.phase() {
+        Phase::Compensating => OrderStatus::Cancelling,
+        Phase::Compensated => OrderStatus::Cancelled,
+        Phase::Completed => OrderStatus::Completed,
+        Phase::Forward => {
+            let stage = (state.stage as usize).checked_sub(1).and_then(|i| definition.stages.get(i));
+            match stage.map(String::as_str) {
+                Some("RESERVED") => OrderStatus::Reserved,
+                Some("PAID") => OrderStatus::Paid,
+                Some("FULFILLED") => OrderStatus::Fulfilled,
+                Some("COMPLETED") => OrderStatus::Completed,
+                _ => OrderStatus::Pending,
+            }
+        }
+    }
+}
+
+/// What was out of stock, when that is what a reason's detail says.
+pub fn missing(detail: &Payload) -> Vec<MissingItem> {
+    if !detail.type_url.ends_with(&OutOfStock::full_name()) {
+        return Vec::new();
+    }
+    let shortages = OutOfStock::decode(detail.value.as_slice()).map(|o| o.missing).unwrap_or_default();
+    let item = |s: skald_proto::inventory::v1::Shortage| MissingItem {
+        sku: s.sku,
+        requested: s.requested,
+        available: s.available,
+    };
+    shortages.into_iter().map(item).collect()
+}
+
+/// A history row, with one line for a person.
+pub fn entry(row: &history::Row) -> wire::HistoryEntry {
+    wire::HistoryEntry {
+        seq: row.seq as i32,
+        at: some(row.at),
+        kind: Input::kind_name(row.kind).to_owned(),
+        actor: row.actor.clone(),
+        summary: input::decode(&row.input).map_or_else(|e| e.to_string(), |i| summary(&i)),
+        digest: format!("{:016x}", row.digest),
+        rules: row.rules as i32,
+    }
+}
+
+fn summary(input: &Input) -> String {
+    match input {
+        Input::Started(_) => "the saga began".into(),
+        Input::DeadlineFired(_) => "a deadline passed".into(),
+        Input::CancelRequested(c) if c.note.is_empty() => "cancel requested".into(),
+        Input::CancelRequested(c) => format!("cancel requested: {}", c.note),
+        Input::Signal(s) => format!("signal {} ({})", s.name, s.signal_id),
+        Input::Outcome(o) => {
+            let verb = o.verb().name();
+            let said = match &o.answer {
+                Some(Answer::Succeeded(_)) => "succeeded".into(),
+                Some(Answer::Rejected(no)) => format!("rejected {}: {}", no.code, no.message),
+                Some(Answer::Sealed(_)) => "sealed".into(),
+                Some(Answer::Undone(_)) => "undone".into(),
+                Some(Answer::NothingToUndo(_)) => "nothing to undo".into(),
+                Some(Answer::Fenced(_)) => "fenced".into(),
+                Some(Answer::Failed(f)) if f.retryable => format!("failed {}: {}", f.code, f.message),
+                Some(Answer::Failed(f)) => format!("failed for good {}: {}", f.code, f.message),
+                None => "no answer".into(),
+            };
+            format!("{} {verb} (epoch {}, attempt {}): {said}", o.step, o.epoch, o.attempt)
+        }
+    }
+}
+
+/// An `Any` as core keeps it; empty when it is absent.
+pub fn payload(any: Option<Any>) -> Payload {
+    any.map(crate::bus::wire::payload).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use skald_core::state::StepStatus;
+
+    use super::*;
+
+    #[test]
+    fn step_statuses_have_the_same_numbers_in_core_and_contract() {
+        for number in 1..=11 {
+            let core = format!("{:?}", StepStatus::try_from(number).unwrap()).to_uppercase();
+            let contract = wire::StepStatus::try_from(number).unwrap().as_str_name();
+            assert_eq!(contract.trim_start_matches("STEP_STATUS_").replace('_', ""), core);
+        }
+        assert!(StepStatus::try_from(12).is_err() && wire::StepStatus::try_from(12).is_err());
+    }
+
+    #[test]
+    fn timestamps_keep_their_milliseconds() {
+        for ms in [0, 1, 999, 1_000, 1_763_000_000_123] {
+            assert_eq!(millis(&timestamp(ms)), ms);
+        }
+    }
+}

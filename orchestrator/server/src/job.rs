@@ -1,0 +1,111 @@
+//! What a worker is given: one input for one saga, and whom to tell when it is settled.
+
+use std::sync::Arc;
+
+use skald_core::{Definition, Input, machine::Refused};
+use skald_kit::kafka::Message;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// One input for one saga.
+#[derive(Debug)]
+pub struct Job {
+    /// Which saga.
+    pub saga: Uuid,
+    /// Who caused it, for the history.
+    pub actor: String,
+    /// What is asked.
+    pub ask: Ask,
+    /// Whom to tell.
+    pub origin: Origin,
+}
+
+/// What is asked of a saga.
+#[derive(Debug)]
+pub enum Ask {
+    /// Begin.
+    Submit(Box<Submission>),
+    /// Fold this in.
+    Input(Input),
+    /// Look whether something is due.
+    Wake(Wake),
+}
+
+/// Why a saga is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// This worker's own timer: a deadline, or a gap since the last sending is over.
+    Timer,
+    /// This worker's commands did not reach the broker.
+    Undelivered,
+    /// `wake_at` has passed: the net.
+    Net,
+    /// The instance that wrote it last is gone.
+    Orphan,
+}
+
+/// A saga that is to begin.
+#[derive(Debug)]
+pub struct Submission {
+    /// The principal: idempotency keys are its own.
+    pub client: String,
+    /// Its key.
+    pub key: String,
+    /// SHA-256 of the request as we encode it.
+    pub digest: Vec<u8>,
+    /// What it follows.
+    pub definition_id: i32,
+    /// What it follows.
+    pub definition: Arc<Definition>,
+    /// The encoded request.
+    pub request: Vec<u8>,
+    /// The first input.
+    pub started: Input,
+    /// Whose it is.
+    pub customer_id: String,
+    /// W3C trace context.
+    pub traceparent: String,
+}
+
+/// Where a job came from, and so who is told.
+#[derive(Debug)]
+pub enum Origin {
+    /// A message: its offset is finished when it is settled.
+    Message(Box<Message>),
+    /// A caller who waits.
+    Caller(oneshot::Sender<Reply>),
+    /// Ourselves.
+    Nobody,
+}
+
+impl Origin {
+    /// Answers the caller, if there is one; one who went away is no error.
+    pub fn reply(self, reply: Reply) {
+        if let Origin::Caller(caller) = self {
+            let _ = caller.send(reply);
+        }
+    }
+}
+
+/// What a caller is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Folded in and durable.
+    Accepted,
+    /// The key was used before, with the same request: this saga.
+    Known(Uuid),
+    /// The key was used before, with another request.
+    KeyTaken,
+    /// Not accepted, nothing changed.
+    Refused(Refused),
+    /// There is no such saga.
+    Unknown,
+    /// The saga takes nothing until an operator looked.
+    Quarantined,
+    /// The database is away: nothing was stored.
+    Unavailable,
+    /// The commit's fate is unknown: it may have been stored.
+    MaybeStored,
+    /// It can't be handled.
+    Poison(String),
+}

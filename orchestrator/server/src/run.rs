@@ -1,0 +1,211 @@
+//! Builds one instance from its settings, runs it, and stops it in the order that loses nothing.
+
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use anyhow::Context;
+use skald_kit::{
+    backoff,
+    clock::DbClock,
+    config::Secret,
+    grpc,
+    health::{Health, Status},
+    http,
+    instance::Instance,
+    kafka::{self, topics},
+    lifecycle::{Shutdown, Tasks},
+    migrate,
+    outbox::Relay,
+    pg,
+};
+use skald_proto::{
+    order::v1::order_service_server::OrderServiceServer, saga::v1::saga_service_server::SagaServiceServer,
+};
+use sqlx::Connection;
+use tokio::sync::mpsc;
+use tonic::service::Routes;
+
+use crate::{
+    SERVICE,
+    bus::{self, Budget, DeadLetters, Outcomes, Transport, transport::KafkaTransport},
+    config::Config,
+    definitions::Registry,
+    housekeeping::Keeper,
+    intake::Desk,
+    shared::Shared,
+    store::retention,
+    watch::Watchers,
+    worker::{Inbox, Worker},
+};
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/orchestrator");
+
+/// What the flushes at the end may take each.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Brings the orchestrator's database up to date.
+///
+/// # Errors
+/// The database is away, a migration failed, or a newer binary migrated it.
+pub async fn migrate(url: &Secret) -> Result<(), migrate::Error> {
+    migrate::run(url, &[migrate::Set::kit(), migrate::Set::service(&MIGRATOR)]).await
+}
+
+/// Runs one orchestrator until the stop is asked for.
+///
+/// # Errors
+/// A setting, definition or topic that is wrong; a task that failed; what did not end in time.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let health = Health::new(SERVICE);
+    health.set("postgres", Status::Down, "not reached yet");
+    health.set("kafka", Status::Degraded, "not reached yet");
+    let (http, grpc) = (http::bind(config.listen.http).await?, grpc::bind(config.listen.grpc).await?);
+    let tasks = Tasks::new(&shutdown);
+    tasks.spawn("http", http::serve_on(http, health.clone(), shutdown.clone()));
+    tasks.spawn("kafka probe", kafka::probe::run(config.kafka.clone(), health.clone(), shutdown.clone()));
+
+    let Some(registry) = prepare(&config, &health, &shutdown).await? else { return Ok(()) };
+    let instance = Instance::new(SERVICE, config.listen.grpc.to_string());
+    let alive = Shutdown::new();
+    let clock = DbClock::new();
+    register(&instance, &config.postgres.url, &clock).await?;
+    let heart = Tasks::new(&alive);
+    heart.spawn("heartbeat", instance.clone().run(config.postgres.url.clone(), clock.clone(), alive.clone()));
+
+    let participants = registry.participants();
+    let (outcomes, batches) = Outcomes::start(&config.kafka, participants.clone())?;
+    let (undelivered, failures): (Vec<_>, Vec<_>) =
+        (0..config.driver.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
+    let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, SERVICE, &heart)?;
+    let shared = Arc::new(Shared {
+        instance: instance.id,
+        registry,
+        clock,
+        health: health.clone(),
+        transport: Transport::Kafka(KafkaTransport::start(&config.kafka, participants, undelivered)?),
+        dead_letters: DeadLetters::start(&config.kafka, outcomes.clone())?,
+        outcomes,
+        budget: Budget::new(config.driver.resend_canaries_per_second, config.driver.resend_share),
+        relay,
+        watchers: Watchers::default(),
+        active: AtomicI64::new(0),
+        config,
+    });
+    let workers = Tasks::new(&shutdown);
+    let inboxes = start_workers(&shared, failures, &shutdown, &workers);
+    start_rooms(&shared, inboxes, batches, grpc, &shutdown, &tasks)?;
+    tracing::info!(
+        grpc = %shared.config.listen.grpc, http = %shared.config.listen.http,
+        workers = shared.config.driver.worker_count(), "the orchestrator is ready"
+    );
+    shutdown.requested().await;
+    stop(&shared, tasks, workers, heart, &alive).await?;
+    shutdown
+        .reason()
+        .filter(|why| !why.starts_with("SIG"))
+        .map_or(Ok(()), |why| Err(anyhow::anyhow!(why.to_owned())))
+}
+
+/// Database, definitions and topics. Waits for servers that are away; None when the stop was asked for meanwhile.
+async fn prepare(config: &Config, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Option<Registry>> {
+    let url = &config.postgres.url;
+    let connect = || async { pg::connection(url).await };
+    let Some(mut conn) = backoff::forever("connect to PostgreSQL", shutdown, connect).await else {
+        return Ok(None);
+    };
+    migrate(url).await?;
+    let clock = DbClock::new();
+    clock.sync(&mut conn).await?;
+    retention::ensure(&mut conn, clock.now_ms()).await.context("making partitions")?;
+    let registry = Registry::load(&mut conn, config.definitions.folder.as_deref()).await?;
+    conn.close().await?;
+    health.set("postgres", Status::Up, "");
+    let needed = bus::topics::needed(&config.kafka, &registry.participants());
+    loop {
+        match check_topics(config, &needed).await {
+            Ok(()) => break,
+            Err(error @ topics::Error::Wrong(_)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "waiting for Kafka");
+                health.set("kafka", Status::Degraded, error.to_string());
+            }
+        }
+        if shutdown.is_requested() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(registry))
+}
+
+async fn check_topics(config: &Config, needed: &[topics::Topic]) -> Result<(), topics::Error> {
+    if config.kafka.create_topics {
+        topics::create_missing(&config.kafka, needed).await?;
+    }
+    topics::check(&config.kafka, needed).await
+}
+
+async fn register(instance: &Instance, url: &Secret, clock: &DbClock) -> anyhow::Result<()> {
+    let mut conn = pg::connection(url).await?;
+    instance.register(&mut conn).await?;
+    clock.sync(&mut conn).await?;
+    Ok(conn.close().await?)
+}
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    failures: Vec<mpsc::UnboundedReceiver<uuid::Uuid>>,
+    shutdown: &Shutdown,
+    workers: &Tasks,
+) -> Vec<Inbox> {
+    let start = |(n, failures)| {
+        let (worker, inbox) = Worker::new(Arc::clone(shared), shutdown.clone(), failures);
+        workers.spawn(format!("worker {n}"), worker.run());
+        inbox
+    };
+    failures.into_iter().enumerate().map(start).collect()
+}
+
+fn start_rooms(
+    shared: &Arc<Shared>,
+    inboxes: Vec<Inbox>,
+    batches: mpsc::Receiver<kafka::Batch>,
+    listener: tokio::net::TcpListener,
+    shutdown: &Shutdown,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let pool = pg::read_pool(&shared.config.postgres)?;
+    let letters = shared.dead_letters.clone();
+    tasks.spawn("outcomes", bus::outcomes::route(batches, inboxes.clone(), letters, Arc::clone(shared)));
+    tasks.spawn("lag", shared.outcomes.consumer().clone().report_lag(shutdown.clone()));
+    tasks.spawn("watchers", shared.watchers.clone().poll(pool.clone(), shutdown.clone()));
+    let keeper = Keeper { shared: Arc::clone(shared), inboxes: inboxes.clone(), shutdown: shutdown.clone() };
+    tasks.spawn("housekeeping", keeper.run());
+    let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
+    let routes = Routes::new(OrderServiceServer::new(desk.clone())).add_service(SagaServiceServer::new(desk));
+    let (health, stop) = (shared.health.clone(), shutdown.clone());
+    tasks.spawn("grpc", grpc::serve_on(listener, routes, &[skald_proto::DESCRIPTORS], health, stop));
+    Ok(())
+}
+
+/// Takes nothing more, finishes what is in flight, flushes, leaves the group; the heart beats until the end.
+async fn stop(
+    shared: &Shared,
+    tasks: Tasks,
+    workers: Tasks,
+    heart: Tasks,
+    alive: &Shutdown,
+) -> anyhow::Result<()> {
+    let deadline = shared.config.shutdown.deadline();
+    shared.outcomes.drain();
+    let ended = tasks.join(deadline).await;
+    let worked = workers.join(deadline).await;
+    shared.transport.flush(FLUSH).await;
+    shared.relay.close(FLUSH).await;
+    shared.outcomes.close(FLUSH).await;
+    alive.request();
+    let beaten = heart.join(FLUSH).await;
+    ended.and(worked).and(beaten)?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! What every room of one instance shares.
+
+use std::sync::atomic::AtomicI64;
+
+use skald_kit::{clock::DbClock, health::Health, outbox::Relay};
+use uuid::Uuid;
+
+use crate::{
+    bus::{Budget, DeadLetters, Outcomes, Transport},
+    config::Config,
+    definitions::Registry,
+    watch::Watchers,
+};
+
+/// One instance's own things.
+#[derive(Debug)]
+pub struct Shared {
+    /// As it was started with.
+    pub config: Config,
+    /// This instance's id: new with each start.
+    pub instance: Uuid,
+    /// The definitions that it knows.
+    pub registry: Registry,
+    /// The database's clock.
+    pub clock: DbClock,
+    /// What stands how.
+    pub health: Health,
+    /// Commands go out here.
+    pub transport: Transport,
+    /// Where outcomes come from; told when they are finished.
+    pub outcomes: Outcomes,
+    /// What could not be understood goes here.
+    pub dead_letters: DeadLetters,
+    /// Re-sendings are paid from here.
+    pub budget: Budget,
+    /// Events go out here.
+    pub relay: Relay,
+    /// Who watches which saga.
+    pub watchers: Watchers,
+    /// Sagas under way, about: counted now and then, kept up to date in between.
+    pub active: AtomicI64,
+}

@@ -1,0 +1,119 @@
+//! What is shown: reads from the pool, without locks. No decision is taken from them.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A saga as it is shown.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its id.
+    pub id: Uuid,
+    /// What it follows.
+    pub definition_id: i32,
+    /// Of the state's encoding.
+    pub format: i16,
+    /// Rises with each change.
+    pub version: i32,
+    /// When any instance looks at it next, ms.
+    pub wake_at: Option<i64>,
+    /// Why no further input is taken.
+    pub quarantine: Option<String>,
+    /// Whose it is.
+    pub customer_id: String,
+    /// ms
+    pub updated_at: i64,
+    /// The encoded state.
+    pub state: Vec<u8>,
+    /// The encoded request.
+    pub request: Vec<u8>,
+}
+
+/// One saga.
+pub async fn get(conn: &mut PgConnection, id: Uuid) -> Result<Option<Shown>, sqlx::Error> {
+    sqlx::query_as!(
+        Shown,
+        r#"select id, definition_id, format, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!", state, request
+             from public.saga where id = $1"#,
+        id
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// What to list; None = any.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Ids of definitions.
+    pub definitions: Option<Vec<i32>>,
+    /// Columns `status`.
+    pub statuses: Option<Vec<i16>>,
+    /// Columns `stage`.
+    pub stage: Option<i16>,
+    /// Whose.
+    pub customer_id: Option<String>,
+    /// Ids from here on (inclusive): the time in a UUIDv7.
+    pub from: Uuid,
+    /// Ids below.
+    pub before: Uuid,
+}
+
+/// Sagas, newest first.
+pub async fn list(conn: &mut PgConnection, f: &Filter, limit: i64) -> Result<Vec<Shown>, sqlx::Error> {
+    sqlx::query_as!(
+        Shown,
+        r#"select id, definition_id, format, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!", state, request
+             from public.saga
+            where id >= $1 and id < $2
+              and ($3::text is null or customer_id = $3)
+              and ($4::smallint[] is null or status = any($4))
+              and ($5::int[] is null or definition_id = any($5))
+              and ($6::smallint is null or stage = $6)
+            order by id desc limit $7"#,
+        f.from,
+        f.before,
+        f.customer_id.as_deref(),
+        f.statuses.as_deref(),
+        f.definitions.as_deref(),
+        f.stage,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The versions of some sagas.
+pub async fn versions(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
+    let rows =
+        sqlx::query!("select id, version from public.saga where id = any($1)", ids).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|r| (r.id, r.version)).collect())
+}
+
+/// A saga's history after `seq`, oldest first.
+pub async fn history(
+    conn: &mut PgConnection,
+    id: Uuid,
+    after: i32,
+    limit: i64,
+) -> Result<Vec<skald_core::history::Row>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select seq, (extract(epoch from at) * 1000)::bigint as "at!", rules, kind, actor, input, digest
+             from public.history where saga_id = $1 and seq > $2 order by seq limit $3"#,
+        id,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let rows = rows.into_iter().map(|r| skald_core::history::Row {
+        seq: r.seq as u32,
+        at: r.at,
+        rules: r.rules as u32,
+        kind: r.kind as u32,
+        actor: r.actor,
+        input: r.input,
+        digest: r.digest,
+    });
+    Ok(rows.collect())
+}

@@ -1,0 +1,230 @@
+//! One transaction: claim idempotency keys, lock and read the sagas, plan, write, commit. Executes; decides nothing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use skald_core::{
+    plan::{self, Item, Loaded, Plan},
+    state,
+};
+use skald_kit::pg;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Failure, Worker,
+    writes::{Known, Writes},
+};
+use crate::{
+    definitions::Registry,
+    job::{Ask, Job, Reply, Submission, Wake},
+    shared::Shared,
+    store::{self, submission},
+};
+
+/// Constraints of ours that an input alone can violate. None so far: intake validates, the machine decides.
+const OURS: &[&str] = &[];
+
+/// A batch as it was committed.
+pub(super) struct Decided {
+    /// ms
+    pub now: i64,
+    /// What follows; tokens are indices into the jobs.
+    pub plan: Plan<usize>,
+    /// What was written.
+    pub writes: Writes,
+    /// Submissions whose key was taken, by index.
+    pub known: HashMap<usize, Reply>,
+}
+
+impl Worker {
+    /// Decides a batch once.
+    pub(super) async fn attempt(&mut self, jobs: &[Job]) -> Result<Decided, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.connection().await?;
+        let began = std::time::Instant::now();
+        let mut tx = connection.begin().await.map_err(database)?;
+        let now = shared.clock.now_ms();
+        let known = claim(&mut tx, jobs).await?;
+        let (loaded, rows) = load(&mut tx, &shared.registry, jobs).await?;
+        let items = items(jobs, &known, &rows, now);
+        let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(now, items, loaded)))
+            .map_err(|panic| Failure::Poison(format!("planning panicked: {}", said(&panic))))?;
+        let mut writes = Writes::of(&shared, now, jobs, &plan, &rows);
+        let stored = writes.execute(&mut tx, shared.instance, now).await.map_err(stored);
+        let committed = match stored {
+            Ok(()) => committed(pg::commit(tx).await),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = committed {
+            shared.relay.give_back(std::mem::take(&mut writes.rows.published));
+            return Err(failure);
+        }
+        metrics::histogram!("skald_transaction_seconds").record(began.elapsed().as_secs_f64());
+        Ok(Decided { now, plan, writes, known })
+    }
+
+    pub(super) async fn connection(&mut self) -> Result<&mut PgConnection, Failure> {
+        if self.connection.is_none() {
+            let fresh = pg::worker_connection(&self.shared.config.postgres.url).await.map_err(database)?;
+            self.connection = Some(fresh);
+            self.shared.health.set("postgres", skald_kit::health::Status::Up, "");
+        }
+        Ok(self.connection.as_mut().expect("it was just made"))
+    }
+}
+
+/// Claims the keys of the batch's submissions; gives the answers of those whose key was taken.
+async fn claim(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<usize, Reply>, Failure> {
+    let submissions: Vec<(usize, Uuid, &Submission)> = (jobs.iter().enumerate())
+        .filter_map(|(i, job)| match &job.ask {
+            Ask::Submit(submission) => Some((i, job.saga, submission.as_ref())),
+            _ => None,
+        })
+        .collect();
+    let mut answers = HashMap::new();
+    if submissions.is_empty() {
+        return Ok(answers);
+    }
+    // One row per key: the first of the batch asks, the others get its answer.
+    let mut wanted = submission::Wanted::default();
+    let mut first: BTreeMap<(&str, &str), (Uuid, &[u8])> = BTreeMap::new();
+    for (_, saga, s) in &submissions {
+        first.entry((&s.client, &s.key)).or_insert_with(|| {
+            wanted.client.push(s.client.clone());
+            wanted.key.push(s.key.clone());
+            wanted.digest.push(s.digest.clone());
+            wanted.saga_id.push(*saga);
+            (*saga, &s.digest)
+        });
+    }
+    let claimed = submission::claim(conn, &wanted).await.map_err(database)?;
+    let mut taken = Vec::new();
+    if claimed.len() < wanted.key.len() {
+        taken = submission::taken(conn, &wanted.client, &wanted.key).await.map_err(database)?;
+    }
+    for t in &taken {
+        first.insert((&t.client, &t.key), (t.saga_id, &t.digest));
+    }
+    for (i, saga, s) in submissions {
+        let (owner, digest) = first[&(s.client.as_str(), s.key.as_str())];
+        if owner != saga {
+            let reply = if digest == s.digest { Reply::Known(owner) } else { Reply::KeyTaken };
+            answers.insert(i, reply);
+        }
+    }
+    Ok(answers)
+}
+
+/// Locks and reads the sagas that the batch is about.
+async fn load(
+    conn: &mut PgConnection,
+    registry: &Registry,
+    jobs: &[Job],
+) -> Result<(BTreeMap<Uuid, Loaded>, HashMap<Uuid, Known>), Failure> {
+    let mut ids: Vec<Uuid> =
+        jobs.iter().filter(|j| !matches!(j.ask, Ask::Submit(_))).map(|j| j.saga).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let (mut loaded, mut known) = (BTreeMap::new(), HashMap::new());
+    if ids.is_empty() {
+        return Ok((loaded, known));
+    }
+    for row in store::saga::lock(conn, &ids).await.map_err(database)? {
+        let definition = match registry.get(row.definition_id) {
+            Some(definition) => definition,
+            None => {
+                registry.refresh(conn).await.map_err(|e| Failure::Transient(e.to_string()))?;
+                let missing =
+                    || Failure::Poison(format!("table saga, column definition_id, id {}: unknown", row.id));
+                registry.get(row.definition_id).ok_or_else(missing)?
+            }
+        };
+        let state = state::decode(row.format as u32, &row.state).map_err(|e| unreadable(row.id, e))?;
+        loaded.insert(row.id, Loaded { definition, state, quarantined: row.quarantine.is_some() });
+        known.insert(row.id, Known::from(row));
+    }
+    Ok((loaded, known))
+}
+
+fn unreadable(id: Uuid, why: state::Unreadable) -> Failure {
+    let text = format!("table saga, column state, id {id}: {why}");
+    match why {
+        state::Unreadable::Newer { .. } => Failure::Fatal(anyhow::anyhow!(text)),
+        state::Unreadable::Broken(_) => Failure::Poison(text),
+    }
+}
+
+/// What is planned: everything but submissions whose key was taken.
+fn items(
+    jobs: &[Job],
+    known: &HashMap<usize, Reply>,
+    rows: &HashMap<Uuid, Known>,
+    now: i64,
+) -> Vec<Item<usize>> {
+    let ask = |job: &Job| match &job.ask {
+        Ask::Submit(s) => plan::Ask::Start(Arc::clone(&s.definition), s.started.clone()),
+        Ask::Input(input) => plan::Ask::Fold(input.clone()),
+        Ask::Wake(Wake::Net) => {
+            // Somebody looked at it since the scan.
+            let overdue = rows.get(&job.saga).is_some_and(|row| row.wake_at.is_some_and(|at| at <= now));
+            plan::Ask::Wake { resend: overdue }
+        }
+        Ask::Wake(_) => plan::Ask::Wake { resend: true },
+    };
+    (jobs.iter().enumerate())
+        .filter(|(i, _)| !known.contains_key(i))
+        .map(|(i, job)| Item { saga: job.saga, actor: job.actor.clone(), ask: ask(job), token: i })
+        .collect()
+}
+
+/// The class of a failed statement.
+pub(super) fn database(error: sqlx::Error) -> Failure {
+    match pg::classify(&error, OURS) {
+        pg::Class::Poison => Failure::Poison(error.to_string()),
+        pg::Class::Conflict => Failure::Conflict(error.to_string()),
+        pg::Class::Transient { expected } => {
+            if !expected {
+                tracing::error!(%error, "an error of the database that no outage explains: trying again all the same");
+                metrics::counter!("skald_unexpected_errors_total").increment(1);
+            }
+            Failure::Transient(error.to_string())
+        }
+    }
+}
+
+fn committed(outcome: pg::Outcome) -> Result<(), Failure> {
+    match outcome {
+        pg::Outcome::Committed => Ok(()),
+        pg::Outcome::NotCommitted(error) => Err(database(error)),
+        pg::Outcome::Unknown(error) => Err(Failure::CommitUnknown(error.to_string())),
+    }
+}
+
+fn stored(error: store::Error) -> Failure {
+    match error {
+        store::Error::Database(error) => database(error),
+        store::Error::Moved(moved) => Failure::Conflict(moved.to_string()),
+    }
+}
+
+fn said(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+impl Shared {
+    /// The participant may be asked again for this saga.
+    pub(super) fn may_resend(&self, why: Wake, participant: &str, now: i64) -> bool {
+        match why {
+            // It never got there: no repetition, so no budget; but no use either while nothing gets there.
+            Wake::Undelivered | Wake::Orphan => self.transport.is_publishing(now),
+            Wake::Timer | Wake::Net => {
+                self.transport.is_publishing(now) && self.budget.take(participant, now)
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! After the commit: send, answer, finish offsets, set timers. And what becomes of an input that can't be handled.
+
+use skald_core::{machine::Refused, plan::Fate};
+
+use super::{
+    Worker,
+    batch::{Decided, database},
+    timers::{HORIZON, Timer},
+    writes::Next,
+};
+use crate::{
+    job::{Ask, Job, Origin, Reply},
+    store,
+};
+
+impl Worker {
+    /// Everything that was promised by a batch that is now durable.
+    pub(super) fn finish(&mut self, jobs: Vec<Job>, decided: Decided) {
+        let Decided { now, plan, writes, mut known } = decided;
+        for saga in self.shared.transport.send(writes.sends) {
+            self.not_delivered(saga);
+        }
+        for (saga, next) in writes.next {
+            match next {
+                Next::At(at) if at - now < HORIZON.as_millis() as i64 => {
+                    self.timers.set(saga, Timer { at, undelivered: false });
+                }
+                _ => self.timers.clear(saga),
+            }
+        }
+        let mut fates: Vec<Option<Fate>> = jobs.iter().map(|_| None).collect();
+        for (i, fate) in plan.settled {
+            fates[i] = Some(fate);
+        }
+        let mut acks = Vec::new();
+        for (i, (job, fate)) in jobs.into_iter().zip(fates).enumerate() {
+            match (known.remove(&i), fate) {
+                (Some(reply), _) => job.origin.reply(reply),
+                (None, Some(fate)) => self.settle(job, fate, &mut acks),
+                (None, None) => unreachable!("every job is either known or planned"),
+            }
+        }
+        self.shared.outcomes.done(&acks);
+        self.shared.relay.publish(writes.rows.events);
+        self.shared.active.fetch_add(writes.active, std::sync::atomic::Ordering::Relaxed);
+        for write in &plan.writes {
+            self.shared.watchers.changed(write.saga, write.state.version);
+            seen(now, write);
+        }
+    }
+
+    /// Tells whoever waits for a job.
+    fn settle(&self, job: Job, fate: Fate, acks: &mut Vec<skald_kit::kafka::Ack>) {
+        if let Ask::Input(input) = &job.ask {
+            count(input, &fate);
+        }
+        match job.origin {
+            Origin::Message(message) => match unusable(&fate) {
+                Some(why) => self.shared.dead_letters.put(*message, why),
+                None => acks.push(message.ack()),
+            },
+            origin => origin.reply(match fate {
+                Fate::Accepted { .. } => Reply::Accepted,
+                Fate::Refused(refused) => Reply::Refused(refused),
+                Fate::UnknownSaga => Reply::Unknown,
+                Fate::Quarantined => Reply::Quarantined,
+            }),
+        }
+    }
+
+    /// A job that failed alone again and again: the message is kept as a dead letter, the caller is told, and a saga
+    /// that exists takes nothing more until an operator looked.
+    pub(super) async fn put_aside(&mut self, mut jobs: Vec<Job>, why: &str) {
+        let Some(job) = jobs.pop() else { return };
+        tracing::error!(saga = %job.saga, why, "an input can't be handled: put aside");
+        metrics::counter!("skald_poison_total").increment(1);
+        if !matches!(job.ask, Ask::Submit(_)) {
+            let gaps = skald_kit::backoff::gaps();
+            for gap in gaps {
+                match self.quarantine(job.saga, why).await {
+                    Ok(()) => break,
+                    Err(error) if self.shutdown.is_requested() => {
+                        tracing::warn!(?error, "the saga was not quarantined: the input comes again");
+                        return;
+                    }
+                    Err(_) => tokio::time::sleep(gap).await,
+                }
+            }
+        }
+        match job.origin {
+            Origin::Message(message) => self.shared.dead_letters.put(*message, format!("POISON: {why}")),
+            origin => origin.reply(Reply::Poison(why.to_owned())),
+        }
+    }
+
+    async fn quarantine(&mut self, saga: uuid::Uuid, why: &str) -> Result<(), super::Failure> {
+        let now = self.shared.clock.now_ms();
+        let connection = self.connection().await?;
+        let entry = skald_core::plan::Attention {
+            step: String::new(),
+            participant: String::new(),
+            code: "QUARANTINED".into(),
+            message: why.into(),
+        };
+        let done = async {
+            if store::saga::quarantine(connection, saga, why).await? {
+                store::attention::put(connection, saga, now, "QUARANTINED", &entry).await?;
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        let done = done.await;
+        if done.is_err() {
+            self.connection = None;
+        }
+        done.map_err(database)
+    }
+}
+
+/// Why a message must be kept as a dead letter, if it must.
+fn unusable(fate: &Fate) -> Option<String> {
+    match fate {
+        Fate::UnknownSaga => Some("UNKNOWN_SAGA: no saga has this id".into()),
+        Fate::Refused(Refused::Malformed(why)) => Some(format!("MALFORMED: {why}")),
+        _ => None,
+    }
+}
+
+/// What an outcome came to.
+fn count(input: &skald_core::Input, fate: &Fate) {
+    let skald_core::Input::Outcome(_) = input else { return };
+    let fate = match fate {
+        Fate::Accepted { .. } => "accepted",
+        Fate::Refused(Refused::Repeat) => "repeat",
+        Fate::Refused(Refused::Stale) => "stale",
+        Fate::Refused(_) => "refused",
+        Fate::UnknownSaga => "unknown_saga",
+        Fate::Quarantined => "quarantined",
+    };
+    metrics::counter!("skald_outcomes_total", "fate" => fate).increment(1);
+}
+
+/// What a saga's change looks like from outside.
+fn seen(now: i64, write: &skald_core::plan::Write) {
+    use skald_core::state::Status;
+    if write.insert {
+        metrics::counter!("skald_sagas_started_total").increment(1);
+    }
+    let ended = match write.status {
+        Status::Completed => "completed",
+        Status::Compensated => "compensated",
+        Status::Parked if write.attention.is_some() => "parked",
+        _ => return,
+    };
+    let labels = [("outcome", ended.to_owned()), ("reason", write.state.reason.clone())];
+    metrics::counter!("skald_sagas_ended_total", &labels).increment(1);
+    metrics::histogram!("skald_saga_seconds", "outcome" => ended)
+        .record((now - write.state.created_at) as f64 / 1000.0);
+}

@@ -1,0 +1,98 @@
+//! Exact deadlines in memory: when this worker looks at which saga next. A plain data structure without a clock;
+//! what it forgets when the process dies, `wake_at` in the table remembers.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+/// Why and when a saga is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timer {
+    /// ms
+    pub(super) at: i64,
+    /// Its commands did not reach the broker.
+    pub(super) undelivered: bool,
+}
+
+/// Beyond this, `wake_at` is exact enough and no memory is spent.
+pub(super) const HORIZON: Duration = Duration::from_secs(600);
+
+/// One timer per saga at most.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    by_saga: HashMap<Uuid, Timer>,
+    by_time: BTreeSet<(i64, Uuid)>,
+}
+
+impl Timers {
+    /// Sets or moves a saga's timer.
+    pub(super) fn set(&mut self, saga: Uuid, timer: Timer) {
+        self.clear(saga);
+        self.by_saga.insert(saga, timer);
+        self.by_time.insert((timer.at, saga));
+    }
+
+    /// Takes a saga's timer away.
+    pub(super) fn clear(&mut self, saga: Uuid) {
+        if let Some(old) = self.by_saga.remove(&saga) {
+            self.by_time.remove(&(old.at, saga));
+        }
+    }
+
+    /// When the next one fires, ms.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Takes what is due at `now`, at most `most`.
+    pub(super) fn due(&mut self, now: i64, most: usize) -> Vec<(Uuid, Timer)> {
+        let mut due = Vec::new();
+        while due.len() < most {
+            let Some(&(at, saga)) = self.by_time.first() else { break };
+            if at > now {
+                break;
+            }
+            self.by_time.pop_first();
+            if let Some(timer) = self.by_saga.remove(&saga) {
+                due.push((saga, timer));
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(at: i64) -> Timer {
+        Timer { at, undelivered: false }
+    }
+
+    #[test]
+    fn a_moved_timer_fires_once_at_its_last_time() {
+        let mut timers = Timers::default();
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        timers.set(a, timer(10));
+        timers.set(b, timer(20));
+        timers.set(a, timer(30));
+        assert_eq!(timers.next(), Some(20));
+        assert_eq!(timers.due(25, 9), vec![(b, timer(20))]);
+        assert_eq!(timers.due(30, 9), vec![(a, timer(30))]);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn no_more_than_asked_and_nothing_that_was_cleared() {
+        let mut timers = Timers::default();
+        for i in 0..5 {
+            timers.set(Uuid::from_u128(i), timer(i as i64));
+        }
+        timers.clear(Uuid::from_u128(0));
+        assert_eq!(timers.due(9, 2).len(), 2);
+        assert_eq!(timers.due(9, 9).len(), 2);
+    }
+}

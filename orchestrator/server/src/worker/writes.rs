@@ -1,0 +1,276 @@
+//! From a plan to rows: what one batch writes, and what is sent once it is committed.
+
+use std::collections::HashMap;
+
+use skald_core::plan::{self, Plan};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::schedule;
+use crate::{
+    bus::{Outgoing, wire},
+    events,
+    job::{Ask, Job, Submission, Wake},
+    shared::Shared,
+    store::{self, attention, saga},
+};
+
+/// Published events that one transaction deletes at most.
+const MAX_PUBLISHED: usize = 4096;
+
+/// What is known of a saga beside its state.
+pub(super) struct Known {
+    pub wake_at: Option<i64>,
+    pub resends: i16,
+    pub customer_id: String,
+    pub request: Vec<u8>,
+    pub traceparent: Option<String>,
+}
+
+impl From<saga::Row> for Known {
+    fn from(row: saga::Row) -> Known {
+        let saga::Row { wake_at, resends, customer_id, request, traceparent, .. } = row;
+        Known { wake_at, resends, customer_id, request, traceparent }
+    }
+}
+
+/// When a saga is looked at next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// At this time, ms.
+    At(i64),
+    /// It has ended.
+    Never,
+}
+
+/// Everything that one batch writes and does afterwards.
+#[derive(Default)]
+pub(super) struct Writes {
+    /// Rows of `saga`, `history` and `outbox`.
+    pub rows: saga::Batch,
+    touches: saga::Touches,
+    attention: Vec<(Uuid, Vec<plan::Attention>)>,
+    /// For the transport.
+    pub sends: Vec<Outgoing>,
+    /// For the timers.
+    pub next: Vec<(Uuid, Next)>,
+    /// Sagas that began, less those that ended.
+    pub active: i64,
+}
+
+impl Writes {
+    /// What follows from a plan.
+    pub(super) fn of(
+        shared: &Shared,
+        now: i64,
+        jobs: &[Job],
+        plan: &Plan<usize>,
+        known: &HashMap<Uuid, Known>,
+    ) -> Writes {
+        let submissions: HashMap<Uuid, &Submission> = (jobs.iter())
+            .filter_map(|job| match &job.ask {
+                Ask::Submit(s) => Some((job.saga, s.as_ref())),
+                _ => None,
+            })
+            .collect();
+        let wakes: HashMap<Uuid, Wake> = (jobs.iter())
+            .filter_map(|job| match job.ask {
+                Ask::Wake(why) => Some((job.saga, why)),
+                _ => None,
+            })
+            .collect();
+        let mut writes = Writes::default();
+        writes.rows.published = shared.relay.take_acked(MAX_PUBLISHED);
+        for write in &plan.writes {
+            match (submissions.get(&write.saga), known.get(&write.saga)) {
+                (Some(submission), _) if write.insert => writes.insert(shared, now, write, submission),
+                (_, Some(known)) => writes.update(shared, now, write, known),
+                _ => unreachable!("a saga is written that was neither submitted nor loaded"),
+            }
+        }
+        let silent = writes.outgoing(shared, now, plan, &wakes, &submissions, known);
+        writes.touch(shared, now, plan, &wakes, known, &silent);
+        writes
+    }
+
+    fn insert(&mut self, shared: &Shared, now: i64, write: &plan::Write, s: &Submission) {
+        let rows = &mut self.rows.inserts;
+        let wake_at = next(shared, now, write).map(|at| schedule::wake_at(None, at, now));
+        rows.id.push(write.saga);
+        rows.definition_id.push(s.definition_id);
+        rows.status.push(write.status as i16);
+        rows.stage.push(write.state.stage as i16);
+        rows.version.push(write.state.version as i32);
+        rows.wake_at.push(wake_at);
+        rows.customer_id.push(s.customer_id.clone());
+        rows.reason.push(reason(write));
+        rows.state.push(write.bytes.clone());
+        rows.request.push(s.request.clone());
+        rows.traceparent.push(Some(s.traceparent.clone()));
+        self.active += 1;
+        let about = events::About {
+            customer_id: &s.customer_id,
+            request: &s.request,
+            traceparent: Some(&s.traceparent),
+            definition: &s.definition,
+        };
+        self.both(shared, now, write, &about);
+    }
+
+    fn update(&mut self, shared: &Shared, now: i64, write: &plan::Write, known: &Known) {
+        let rows = &mut self.rows.updates;
+        let wake_at = next(shared, now, write).map(|at| schedule::wake_at(known.wake_at, at, now));
+        rows.id.push(write.saga);
+        rows.was.push(write.was as i32);
+        rows.status.push(write.status as i16);
+        rows.stage.push(write.state.stage as i16);
+        rows.version.push(write.state.version as i32);
+        rows.wake_at.push(wake_at);
+        rows.reason.push(reason(write));
+        rows.state.push(write.bytes.clone());
+        rows.detail.push(write.state.is_parked().then(|| detail(write)));
+        let about = events::About {
+            customer_id: &known.customer_id,
+            request: &known.request,
+            traceparent: known.traceparent.as_deref(),
+            definition: &write.definition,
+        };
+        self.both(shared, now, write, &about);
+    }
+
+    /// What new and known sagas have in common.
+    fn both(&mut self, shared: &Shared, now: i64, write: &plan::Write, about: &events::About<'_>) {
+        let history = &mut self.rows.history;
+        for row in &write.rows {
+            history.saga_id.push(write.saga);
+            history.seq.push(row.seq as i32);
+            history.at.push(row.at);
+            history.kind.push(row.kind as i16);
+            history.actor.push(row.actor.clone());
+            history.input.push(row.input.clone());
+            history.digest.push(row.digest);
+        }
+        self.rows.events.extend(events::rows(&shared.config.kafka, write, about));
+        if let Some(entries) = &write.attention {
+            self.attention.push((write.saga, entries.clone()));
+        }
+        match next(shared, now, write) {
+            Some(at) => self.next.push((write.saga, Next::At(at))),
+            None => {
+                self.active -= 1;
+                self.next.push((write.saga, Next::Never));
+            }
+        }
+    }
+
+    /// The commands to send; gives the sagas whose re-sending must wait.
+    fn outgoing(
+        &mut self,
+        shared: &Shared,
+        now: i64,
+        plan: &Plan<usize>,
+        wakes: &HashMap<Uuid, Wake>,
+        submissions: &HashMap<Uuid, &Submission>,
+        known: &HashMap<Uuid, Known>,
+    ) -> Vec<Uuid> {
+        let mut held_back = Vec::new();
+        for send in &plan.sends {
+            if send.resend {
+                let why = wakes.get(&send.saga).copied().unwrap_or(Wake::Timer);
+                if !shared.may_resend(why, &send.participant, now) {
+                    held_back.push(send.saga);
+                    continue;
+                }
+                metrics::counter!("skald_resends_total", "participant" => send.participant.clone())
+                    .increment(1);
+            }
+            let (request, traceparent) = match (submissions.get(&send.saga), known.get(&send.saga)) {
+                (Some(s), _) => (&s.request, Some(s.traceparent.as_str())),
+                (_, Some(k)) => (&k.request, k.traceparent.as_deref()),
+                _ => unreachable!("a command of a saga that was neither submitted nor loaded"),
+            };
+            self.sends.push(Outgoing {
+                saga: send.saga,
+                participant: send.participant.clone(),
+                command: wire::command(send, request),
+                traceparent: traceparent.map(str::to_owned),
+            });
+        }
+        held_back
+    }
+
+    /// Sagas that were looked at and stay as they are: only when they are looked at next is written.
+    fn touch(
+        &mut self,
+        shared: &Shared,
+        now: i64,
+        plan: &Plan<usize>,
+        wakes: &HashMap<Uuid, Wake>,
+        known: &HashMap<Uuid, Known>,
+        held_back: &[Uuid],
+    ) {
+        for look in &plan.looked_at {
+            let (Some(row), Some(why)) = (known.get(&look.saga), wakes.get(&look.saga)) else { continue };
+            if row.wake_at.is_none() {
+                self.next.push((look.saga, Next::Never));
+                continue;
+            }
+            if *why == Wake::Net && row.wake_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            let sent = look.in_flight && !held_back.contains(&look.saga);
+            let resends = row.resends.saturating_add(i16::from(sent));
+            let gap = if sent {
+                shared.config.driver.resend_gap(resends)
+            } else {
+                std::time::Duration::from_secs(1)
+            };
+            let sent_until = look.in_flight.then(|| now + gap.as_millis() as i64);
+            let at = schedule::next_look(look.deadline, sent_until).unwrap_or(now + store::IDLE_MS);
+            self.next.push((look.saga, Next::At(at)));
+            self.touches.id.push(look.saga);
+            self.touches.wake_at.push(schedule::wake_at(row.wake_at, at, now));
+            self.touches.resends.push(resends);
+        }
+    }
+
+    /// Writes it all.
+    pub(super) async fn execute(
+        &self,
+        conn: &mut PgConnection,
+        instance: Uuid,
+        now: i64,
+    ) -> Result<(), store::Error> {
+        if !self.rows.is_empty() || !self.rows.published.is_empty() {
+            saga::write(conn, instance, now, &self.rows).await?;
+        }
+        if !self.touches.id.is_empty() {
+            saga::touch(conn, instance, &self.touches).await?;
+        }
+        for (saga, entries) in &self.attention {
+            attention::replace(conn, *saga, now, entries).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When a saga that was written is looked at next, ms; None when it has ended.
+fn next(shared: &Shared, now: i64, write: &plan::Write) -> Option<i64> {
+    if write.state.is_final() && !write.state.is_parked() {
+        return None;
+    }
+    let sent = write.in_flight.then(|| now + shared.config.driver.resend_gap(0).as_millis() as i64);
+    Some(schedule::next_look(write.deadline, sent).unwrap_or(now + store::IDLE_MS))
+}
+
+fn reason(write: &plan::Write) -> Option<String> {
+    (!write.state.reason.is_empty()).then(|| write.state.reason.clone())
+}
+
+/// For psql at 3 a.m.
+fn detail(write: &plan::Write) -> serde_json::Value {
+    let steps = write.state.steps.iter().filter(|s| !s.parked.is_empty());
+    let steps: serde_json::Map<String, serde_json::Value> =
+        steps.map(|s| (s.name.clone(), s.parked.clone().into())).collect();
+    serde_json::json!({ "parked": write.state.parked, "steps": steps })
+}
