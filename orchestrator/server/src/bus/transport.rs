@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::topics;
 
-/// While nothing gets through, one batch a second goes out to find out whether it does again.
+/// While nothing gets through, one command a second goes out to find out whether it does again.
 const PROBE_MS: i64 = 1_000;
 
 /// A command on its way out.
@@ -53,10 +53,17 @@ impl Transport {
         }
     }
 
-    /// Something got through lately, or it is time to try; `now` in ms.
-    pub fn is_publishing(&self, now: i64) -> bool {
+    /// The last delivery failed: nothing gets through.
+    pub fn is_failing(&self) -> bool {
         match self {
-            Transport::Kafka(kafka) => kafka.health.is_publishing(now),
+            Transport::Kafka(kafka) => kafka.health.failing.load(Ordering::Relaxed),
+        }
+    }
+
+    /// While nothing gets through, whether it is time to try again with one command; `now` in ms.
+    pub fn may_probe(&self, now: i64) -> bool {
+        match self {
+            Transport::Kafka(kafka) => kafka.health.may_probe(now),
         }
     }
 
@@ -83,16 +90,14 @@ pub struct KafkaTransport {
 
 #[derive(Debug, Default)]
 struct Health {
-    /// When the last failure was, ms by our own count of probes; 0 = the last delivery succeeded.
-    failing_since: AtomicI64,
+    /// The last delivery failed.
+    failing: AtomicBool,
+    /// ms
     probed_at: AtomicI64,
 }
 
 impl Health {
-    fn is_publishing(&self, now: i64) -> bool {
-        if self.failing_since.load(Ordering::Relaxed) == 0 {
-            return true;
-        }
+    fn may_probe(&self, now: i64) -> bool {
         let probed = self.probed_at.load(Ordering::Relaxed);
         now - probed >= PROBE_MS
             && self.probed_at.compare_exchange(probed, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -112,9 +117,9 @@ impl KafkaTransport {
         let health = Arc::new(Health::default());
         let (seen, partitions) = (Arc::clone(&health), kafka.partitions);
         let producer = Producer::new(kafka, move |saga: Uuid, result| match result {
-            Ok(()) => seen.failing_since.store(0, Ordering::Relaxed),
+            Ok(()) => seen.failing.store(false, Ordering::Relaxed),
             Err(_) => {
-                seen.failing_since.store(1, Ordering::Relaxed);
+                seen.failing.store(true, Ordering::Relaxed);
                 metrics::counter!("skald_undelivered_total").increment(1);
                 let worker = partition_for_id(saga, partitions) as usize % undelivered.len();
                 let _ = undelivered[worker].send(saga);

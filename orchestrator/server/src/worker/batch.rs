@@ -220,11 +220,9 @@ impl Shared {
     /// The participant may be asked again for this saga.
     pub(super) fn may_resend(&self, why: Wake, participant: &str, now: i64) -> bool {
         match why {
-            // It never got there: no repetition, so no budget; but no use either while nothing gets there.
-            Wake::Undelivered | Wake::Orphan => self.transport.is_publishing(now),
-            Wake::Timer | Wake::Net => {
-                self.transport.is_publishing(now) && self.budget.take(participant, now)
-            }
+            // It never got there: no repetition, so no budget.
+            Wake::Undelivered | Wake::Orphan => true,
+            Wake::Timer | Wake::Net => !self.transport.is_failing() && self.budget.take(participant, now),
         }
     }
 }

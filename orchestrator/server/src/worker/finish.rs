@@ -17,9 +17,7 @@ impl Worker {
     /// Everything that was promised by a batch that is now durable.
     pub(super) fn finish(&mut self, jobs: Vec<Job>, decided: Decided) {
         let Decided { now, plan, writes, mut known } = decided;
-        for saga in self.shared.transport.send(writes.sends) {
-            self.not_delivered(saga);
-        }
+        let left = self.shared.transport.send(writes.sends);
         for (saga, next) in writes.next {
             match next {
                 Next::At(at) if at - now < HORIZON.as_millis() as i64 => {
@@ -28,6 +26,7 @@ impl Worker {
                 _ => self.timers.clear(saga),
             }
         }
+        left.into_iter().for_each(|saga| self.not_delivered(saga));
         let mut fates: Vec<Option<Fate>> = jobs.iter().map(|_| None).collect();
         for (i, fate) in plan.settled {
             fates[i] = Some(fate);

@@ -151,7 +151,14 @@ impl Worker {
         while let Ok(saga) = self.undelivered.try_recv() {
             self.not_delivered(saga);
         }
-        for (saga, timer) in self.timers.due(self.shared.clock.now_ms(), most / 2) {
+        let now = self.shared.clock.now_ms();
+        for (saga, timer) in self.timers.due(now, most / 2) {
+            // While nothing gets through, what was not delivered waits here and costs nothing, but for a probe.
+            let waits = timer.undelivered && self.shared.transport.is_failing();
+            if waits && !self.shared.transport.may_probe(now) {
+                self.not_delivered(saga);
+                continue;
+            }
             let why = if timer.undelivered { Wake::Undelivered } else { Wake::Timer };
             jobs.push(Job { saga, actor: "timer".into(), ask: Ask::Wake(why), origin: Origin::Nobody });
         }

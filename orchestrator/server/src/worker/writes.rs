@@ -88,8 +88,8 @@ impl Writes {
                 _ => unreachable!("a saga is written that was neither submitted nor loaded"),
             }
         }
-        let silent = writes.outgoing(shared, now, plan, &wakes, &submissions, known);
-        writes.touch(shared, now, plan, &wakes, known, &silent);
+        writes.outgoing(shared, now, plan, &wakes, &submissions, known);
+        writes.touch(shared, now, plan, &wakes, known);
         writes
     }
 
@@ -163,7 +163,7 @@ impl Writes {
         }
     }
 
-    /// The commands to send; gives the sagas whose re-sending must wait.
+    /// The commands to send; a re-sending that is not allowed now is left out.
     fn outgoing(
         &mut self,
         shared: &Shared,
@@ -172,13 +172,11 @@ impl Writes {
         wakes: &HashMap<Uuid, Wake>,
         submissions: &HashMap<Uuid, &Submission>,
         known: &HashMap<Uuid, Known>,
-    ) -> Vec<Uuid> {
-        let mut held_back = Vec::new();
+    ) {
         for send in &plan.sends {
             if send.resend {
                 let why = wakes.get(&send.saga).copied().unwrap_or(Wake::Timer);
                 if !shared.may_resend(why, &send.participant, now) {
-                    held_back.push(send.saga);
                     continue;
                 }
                 metrics::counter!("skald_resends_total", "participant" => send.participant.clone())
@@ -196,7 +194,6 @@ impl Writes {
                 traceparent: traceparent.map(str::to_owned),
             });
         }
-        held_back
     }
 
     /// Sagas that were looked at and stay as they are: only when they are looked at next is written.
@@ -207,7 +204,6 @@ impl Writes {
         plan: &Plan<usize>,
         wakes: &HashMap<Uuid, Wake>,
         known: &HashMap<Uuid, Known>,
-        held_back: &[Uuid],
     ) {
         for look in &plan.looked_at {
             let (Some(row), Some(why)) = (known.get(&look.saga), wakes.get(&look.saga)) else { continue };
@@ -218,14 +214,10 @@ impl Writes {
             if *why == Wake::Net && row.wake_at.is_some_and(|at| at > now) {
                 continue;
             }
-            let sent = look.in_flight && !held_back.contains(&look.saga);
-            let resends = row.resends.saturating_add(i16::from(sent));
-            let gap = if sent {
-                shared.config.driver.resend_gap(resends)
-            } else {
-                std::time::Duration::from_secs(1)
-            };
-            let sent_until = look.in_flight.then(|| now + gap.as_millis() as i64);
+            // The gap grows whether or not the budget allowed to send: silence costs less and less.
+            let resends = row.resends.saturating_add(i16::from(look.in_flight));
+            let gap = shared.config.driver.resend_gap(resends).as_millis() as i64;
+            let sent_until = look.in_flight.then(|| now + gap);
             let at = schedule::next_look(look.deadline, sent_until).unwrap_or(now + store::IDLE_MS);
             self.next.push((look.saga, Next::At(at)));
             self.touches.id.push(look.saga);
