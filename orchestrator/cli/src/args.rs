@@ -1,0 +1,19 @@
+//! The command line: its words, options and help. Does nothing.
+
+use clap::{Parser, Subcommand};
+
+use crate::serve;
+
+/// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
+#[derive(Debug, Parser)]
+#[command(name = "skald", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one service, for production
+    Serve(serve::Args),
+}

@@ -1,0 +1,71 @@
+//! How the command ends: the exit codes that scripts rely on, and what is told when it did not work.
+
+use std::{fmt, process::ExitCode};
+
+/// The exit codes. Their numbers stand in `--help` and are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It worked.
+    Ok = 0,
+    /// It did not, for a reason that has no code of its own.
+    Failed = 1,
+    /// Arguments, settings or fields are wrong.
+    Usage = 2,
+    /// There is no such order, saga or SKU.
+    NotFound = 3,
+    /// The state of the thing does not allow it.
+    Refused = 4,
+    /// The server, its database or its broker is away or overloaded: try again.
+    Unavailable = 5,
+    /// Ended by Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What went wrong, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// One sentence.
+    pub message: String,
+    /// Bad fields, each with what is wrong with it.
+    pub fields: Vec<(String, String)>,
+    /// What to do about it; may be empty.
+    pub advice: String,
+}
+
+impl Failure {
+    /// With a sentence alone.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into(), fields: Vec::new(), advice: String::new() }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn advice(mut self, advice: impl Into<String>) -> Failure {
+        self.advice = advice.into();
+        self
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::new(Exit::Failed, format!("{error:#}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message.trim_end())?;
+        for (field, wrong) in &self.fields {
+            write!(f, "\n  {field}: {wrong}")?;
+        }
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "\n  → {}", self.advice) }
+    }
+}

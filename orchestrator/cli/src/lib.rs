@@ -1,0 +1,27 @@
+//! What the one binary is made of: services to run, a place to try them out, and a client of their gRPC APIs.
+//!
+//! A library only so that its own tests can look at what it prints.
+
+mod args;
+mod exit;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+pub use args::Cli;
+use args::Command;
+
+/// Runs what was asked for, tells what went wrong, and gives the exit code that `--help` documents.
+pub async fn run(cli: Cli) -> ExitCode {
+    let ended = match cli.command {
+        Command::Serve(serve) => serve::run(serve).await,
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+    }
+}
