@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::serve;
+use crate::{bench, serve};
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
 #[derive(Debug, Parser)]
@@ -16,4 +16,6 @@ pub struct Cli {
 pub(crate) enum Command {
     /// Run one service, for production
     Serve(serve::Args),
+    /// Measure: real servers, separate processes, a load generator, a verification at the end
+    Bench(bench::Args),
 }

@@ -3,6 +3,7 @@
 //! A library only so that its own tests can look at what it prints.
 
 mod args;
+mod bench;
 mod exit;
 mod output;
 mod serve;
@@ -11,14 +12,16 @@ use std::process::ExitCode;
 
 pub use args::Cli;
 use args::Command;
+use exit::Failure;
 
 /// Runs what was asked for, tells what went wrong, and gives the exit code that `--help` documents.
 pub async fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
-        Command::Serve(serve) => serve::run(serve).await,
+        Command::Serve(serve) => serve::run(serve).await.map(ExitCode::from),
+        Command::Bench(bench) => bench::run(bench).await.map_err(Failure::from),
     };
     match ended {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit.into()
