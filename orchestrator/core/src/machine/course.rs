@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    definition::Definition,
+    definition::{self, Definition},
     input::{Payload, Signal},
     state::{Phase, State, Step, StepStatus},
 };
@@ -60,13 +60,13 @@ fn stage(definition: &Definition, saga: &State) -> u32 {
 
 /// A result stays in the state only while a later step needs it.
 fn forget_results(definition: &Definition, saga: &mut State) {
-    let open = |i: usize, saga: &State| {
-        matches!(saga.steps[i].status(), StepStatus::Waiting | StepStatus::Running | StepStatus::Sealing)
-    };
     for i in 0..saga.steps.len() {
-        let needed = saga.phase() == Phase::Forward
-            && (0..saga.steps.len())
-                .any(|j| definition.steps[j].needs.contains(&(i as u32)) && open(j, saga));
+        // A step that was rejected and parks may be allowed to try again.
+        let needs = |(step, graph): (&Step, &definition::Step)| {
+            step.status() != StepStatus::Succeeded && graph.needs.contains(&(i as u32))
+        };
+        let needed =
+            saga.phase() == Phase::Forward && saga.steps.iter().zip(&definition.steps).any(needs);
         if !needed {
             saga.steps[i].result = None;
         }
