@@ -94,7 +94,7 @@ fn ran(
             step.result = result.cloned();
             course::forward(cx, saga);
         }
-        Verdict::Rejected => rejected(cx, saga, i, no),
+        Verdict::Rejected => rejected(cx, saga, i, no, status),
         _ => {
             step.end(StepStatus::Sealed);
             course::turn(cx, saga, &cx.definition.steps[i].give_up_reason, None);
@@ -103,11 +103,12 @@ fn ran(
     Ok(())
 }
 
-fn rejected(cx: Context<'_>, saga: &mut State, i: usize, no: Option<&No>) {
+/// A business no: turns round or parks, as the definition says. A pivot that had given up turns round.
+fn rejected(cx: Context<'_>, saga: &mut State, i: usize, no: Option<&No>, was: StepStatus) {
     let definition = &cx.definition.steps[i];
     let (code, message) = no.map_or(("REJECTED", ""), |no| (&no.code, &no.message));
     saga.steps[i].end(StepStatus::Rejected);
-    if definition.park_on_reject {
+    if definition.park_on_reject && was != StepStatus::Sealing {
         let step = &mut saga.steps[i];
         step.park(format!("{code}: {message}"));
         step.last_error = Some(StepError { code: code.into(), message: message.into(), at: cx.now });
