@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Why a saga that grew too old after its pivot needs a person.
-const MAX_AGE: &str = "MAX_AGE: it is older than its definition allows, and past its pivot";
+pub(super) const MAX_AGE: &str = "MAX_AGE: it is older than its definition allows, and past its pivot";
 /// The reason of a saga that grew too old before.
 const EXPIRED: &str = "EXPIRED";
 
@@ -16,12 +16,14 @@ pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
     if saga.paused_at != 0 || !due(flight::next_deadline(cx.definition, saga)) {
         return Err(Refused::NotDue);
     }
+    // Each is asked anew: once the saga turned round, no step gives up any more.
     if due(flight::max_age_at(cx.definition, saga)) {
         too_old(cx, saga);
-        return Ok(());
     }
-    if let Some(i) = (0..saga.steps.len()).find(|&i| due(flight::give_up_at(cx.definition, saga, i))) {
-        give_up(cx, saga, i);
+    for i in 0..saga.steps.len() {
+        if due(flight::give_up_at(cx.definition, saga, i)) {
+            give_up(cx, saga, i);
+        }
     }
     for i in 0..saga.steps.len() {
         if due(flight::retry_at(saga, i)) {
