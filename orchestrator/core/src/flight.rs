@@ -55,13 +55,14 @@ pub(crate) fn retry_at(state: &State, i: usize) -> Option<i64> {
     (step.pending() == Pending::Retry).then_some(step.retry_at)
 }
 
-/// When a step gives up, ms: never while it is parked, and while the pivot is in flight only the
-/// pivot's own counts.
+/// When a step gives up, ms: never while it or the saga is parked, and while the pivot is in flight only
+/// the pivot's own counts.
 pub(crate) fn give_up_at(definition: &Definition, state: &State, i: usize) -> Option<i64> {
     let step = &state.steps[i];
     let waits = matches!(step.status(), StepStatus::Running | StepStatus::AwaitingSignal);
     let mine = definition.pivot() == Some(i) || !pivot_in_flight(definition, state);
-    (waits && mine && step.give_up_at != 0 && step.parked.is_empty()).then_some(step.give_up_at)
+    let parked = !step.parked.is_empty() || !state.parked.is_empty();
+    (waits && mine && step.give_up_at != 0 && !parked).then_some(step.give_up_at)
 }
 
 /// When the saga as a whole is too old, ms: only going forward, never while the pivot is in flight,

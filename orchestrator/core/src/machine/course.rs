@@ -1,6 +1,6 @@
 //! Where a saga goes: forward to whatever is ready, or back, in reverse order of the graph.
 
-use super::Context;
+use super::{Context, deadline};
 use crate::{
     definition::{self, Definition},
     input::{Payload, Signal},
@@ -19,6 +19,9 @@ pub(super) fn forward(cx: Context<'_>, saga: &mut State) {
     saga.stage = stage(cx.definition, saga);
     if saga.steps.iter().all(|s| s.status() == StepStatus::Succeeded) {
         saga.set_phase(Phase::Completed);
+        if saga.parked == deadline::MAX_AGE {
+            saga.parked.clear();
+        }
     }
     forget_results(cx.definition, saga);
 }

@@ -85,7 +85,7 @@ fn fold(cx: Context<'_>, saga: &mut State, input: &Input) -> Result<(), Refused>
 fn contradiction(saga: &mut State, i: usize, verdict: Verdict) {
     let step = &mut saga.steps[i];
     step.contradicted |= 1 << verdict as u32;
-    if saga.parked.is_empty() {
+    if saga.parked.is_empty() || saga.parked == deadline::MAX_AGE {
         let (name, run, undo) = (&step.name, step.run(), step.undo());
         saga.parked =
             format!("CONTRADICTION: {name} was answered {verdict:?} (known: RUN {run:?}, UNDO {undo:?})");
