@@ -1,22 +1,19 @@
 //! The customer wants out: possible until the pivot's command was decided.
 
 use super::{Context, Refused, course};
-use crate::{
-    flight,
-    state::{Phase, State, StepStatus},
-};
+use crate::state::{Phase, State, StepStatus};
 
 /// The reason of a saga that its customer cancelled.
 pub(super) const CUSTOMER: &str = "CUSTOMER";
 
 pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
-    let pivot_done = cx.definition.pivot().is_some_and(|p| saga.steps[p].status() == StepStatus::Succeeded);
+    let pivot = cx.definition.pivot().map_or(StepStatus::Waiting, |p| saga.steps[p].status());
     match saga.phase() {
-        Phase::Forward if flight::pivot_in_flight(cx.definition, saga) => {
-            Err(Refused::NotAllowed("the last step is under way and can't be called back".into()))
-        }
-        Phase::Forward if pivot_done => {
+        Phase::Forward if pivot == StepStatus::Succeeded => {
             Err(Refused::NotAllowed("the point of no return is behind it".into()))
+        }
+        Phase::Forward if pivot != StepStatus::Waiting => {
+            Err(Refused::NotAllowed("the step of no return was decided and can't be called back".into()))
         }
         Phase::Forward => {
             course::turn(cx, saga, CUSTOMER, None);

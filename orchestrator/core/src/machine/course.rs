@@ -68,8 +68,7 @@ fn forget_results(definition: &Definition, saga: &mut State) {
         let needs = |(step, graph): (&Step, &definition::Step)| {
             step.status() != StepStatus::Succeeded && graph.needs.contains(&(i as u32))
         };
-        let needed =
-            saga.phase() == Phase::Forward && saga.steps.iter().zip(&definition.steps).any(needs);
+        let needed = saga.phase() == Phase::Forward && saga.steps.iter().zip(&definition.steps).any(needs);
         if !needed {
             saga.steps[i].result = None;
         }
