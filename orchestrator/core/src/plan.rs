@@ -153,6 +153,7 @@ pub enum Fate {
 
 struct Open {
     saga: Loaded,
+    fits: bool,
     was: u32,
     insert: bool,
     parked: Vec<Attention>,
@@ -202,9 +203,10 @@ pub fn plan<T>(now: i64, items: Vec<Item<T>>, loaded: BTreeMap<Uuid, Loaded>) ->
 
 impl Open {
     fn new(mut saga: Loaded, insert: bool) -> Open {
-        // A state that does not fit is refused by `advance`, input by input.
-        let _ = saga.state.aligned(&saga.definition);
+        // A state that does not fit is refused by `advance`, input by input, and nothing is sent for it.
+        let fits = saga.state.aligned(&saga.definition).is_some();
         Open {
+            fits,
             was: saga.state.version,
             insert,
             parked: attention(&saga),
@@ -242,12 +244,12 @@ impl Open {
     }
 
     fn wake(&mut self, id: Uuid, now: i64, actor: String, resend: bool) -> Fate {
-        let due = flight::next_deadline(&self.saga.definition, &self.saga.state);
-        if due.is_some_and(|at| at <= now) {
+        let due = || flight::next_deadline(&self.saga.definition, &self.saga.state);
+        self.resend |= resend && self.fits;
+        if !self.fits || due().is_some_and(|at| at <= now) {
             return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}));
         }
         self.looked_at = true;
-        self.resend |= resend;
         Fate::Refused(Refused::NotDue)
     }
 

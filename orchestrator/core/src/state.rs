@@ -242,18 +242,21 @@ impl State {
     }
 
     /// Puts the steps into the definition's order and adds those that the definition grew since.
-    /// None when the state has a step that the definition has not.
+    /// None, and nothing changed, when the state has a step that the definition has not.
     pub fn aligned(&mut self, definition: &Definition) -> Option<()> {
         let fits = |(s, d): (&Step, &crate::definition::Step)| s.name == d.name;
         if self.steps.len() == definition.steps.len() && self.steps.iter().zip(&definition.steps).all(fits) {
             return Some(());
+        }
+        if self.steps.iter().any(|step| definition.index(&step.name).is_none()) {
+            return None;
         }
         let mut old = std::mem::take(&mut self.steps);
         for step in &definition.steps {
             let known = old.iter().position(|s| s.name == step.name).map(|i| old.remove(i));
             self.steps.push(known.unwrap_or_else(|| Step::waiting(&step.name)));
         }
-        old.is_empty().then_some(())
+        Some(())
     }
 }
 
