@@ -249,3 +249,6 @@ impl From<Failed> for wire::outcome::Answer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

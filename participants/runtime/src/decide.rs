@@ -157,7 +157,7 @@ impl Plan {
     fn ask(&mut self, c: &Command, index: usize, next: &Next, domain: &mut impl Domain) -> Option<Answer> {
         match next {
             Next::Run => match domain.run(c) {
-                RunAnswer::Intent => return self.open(c, index, Slot::Run, true),
+                RunAnswer::Intent => self.open(c, index, Slot::Run, true),
                 RunAnswer::Failed(failed) => Some(failed.into()),
                 RunAnswer::Succeeded(result) => {
                     self.store(c, Slot::Run, Verdict::Done, Answer::Succeeded(Succeeded { result }))
@@ -167,7 +167,7 @@ impl Plan {
                 }
             },
             Next::Undo => match domain.undo(c) {
-                UndoAnswer::Intent => return self.open(c, index, Slot::Undo, true),
+                UndoAnswer::Intent => self.open(c, index, Slot::Undo, true),
                 UndoAnswer::Failed(failed) => Some(failed.into()),
                 UndoAnswer::Undone(result) => {
                     self.store(c, Slot::Undo, Verdict::Done, Answer::Undone(Undone { result }))

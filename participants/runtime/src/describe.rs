@@ -1,10 +1,6 @@
 //! ParticipantService: who this participant is, and commands over gRPC, the second transport beside Kafka.
 
-use std::{
-    collections::BTreeSet,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-};
+use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
@@ -136,21 +132,12 @@ async fn execute<S: Service>(
 
 /// The descriptors of `services` alone: the contracts have more services than one participant serves.
 pub(crate) fn descriptors(services: &[&str]) -> &'static [u8] {
-    static MADE: OnceLock<std::sync::Mutex<Vec<(Vec<String>, &'static [u8])>>> = OnceLock::new();
-    let wanted: BTreeSet<&str> = services.iter().copied().chain([NAME]).collect();
-    let names: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-    let mut made =
-        MADE.get_or_init(std::sync::Mutex::default).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((_, bytes)) = made.iter().find(|(known, _)| *known == names) {
-        return bytes;
-    }
     let mut set = FileDescriptorSet::decode(skald_proto::DESCRIPTORS).unwrap_or_default();
     for file in &mut set.file {
         let package = file.package().to_owned();
-        file.service.retain(|service| wanted.contains(&*format!("{package}.{}", service.name())));
+        let served = |name: &str| name == NAME || services.contains(&name);
+        file.service.retain(|service| served(&format!("{package}.{}", service.name())));
     }
-    // reflection wants them for the whole life of the process; each set of names is made once
-    let bytes: &'static [u8] = Vec::leak(set.encode_to_vec());
-    made.push((names, bytes));
-    bytes
+    // reflection wants them for the whole life of the process; a participant starts once
+    Vec::leak(set.encode_to_vec())
 }

@@ -155,7 +155,7 @@ impl Outbound {
     /// Sends a message, and finishes `ack` when the broker has it.
     pub(crate) fn send(&self, places: &mut Places, message: Outgoing, ack: Option<Ack>) {
         let place = places.0.split(1).expect("a place was reserved for each message");
-        let token = Token { message: Arc::new(message), ack, place: place };
+        let token = Token { message: Arc::new(message), ack, place };
         if let Err(token) = hand_over(&self.producer, token) {
             let _ = self.failed.send(Delivered { token, delivered: false });
         }

@@ -132,7 +132,7 @@ impl<S: Service> Caller<S> {
             };
             metrics::gauge!("skald_participant_calls_running").decrement(1.0);
             // without a settler the process ends; the sweeper finds the intent again
-            let _ = ended.send(Ended { intent, how: How::Called(result), place: place });
+            let _ = ended.send(Ended { intent, how: How::Called(result), place });
         });
     }
 }
@@ -163,7 +163,7 @@ impl<S: Service> Begin<S> {
     /// Hands an intent to the settler that needs no call.
     pub(crate) fn nothing_to_undo(&mut self, intent: Intent) {
         if let Some(place) = self.split() {
-            let _ = self.caller.ended.send(Ended { intent, how: How::NothingToUndo, place: place });
+            let _ = self.caller.ended.send(Ended { intent, how: How::NothingToUndo, place });
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) enum Resolution {
     /// It settles.
     Settled {
         intent: Intent,
-        row: Row,
+        verdict: Verdict,
         /// `None`: the domain is not concerned.
         settlement: Option<Settlement>,
         answer: Answer,
@@ -99,9 +99,7 @@ pub(crate) fn resolve(intent: Intent, how: How) -> Resolution {
 }
 
 fn settled(intent: Intent, verdict: Verdict, settlement: Option<Settlement>, answer: Answer) -> Resolution {
-    let stored = (verdict != Verdict::Nothing).then(|| answer.clone());
-    let row = Row { key: intent.key.clone(), slot: intent.slot(), verdict, answer: stored };
-    Resolution::Settled { intent, row, settlement, answer }
+    Resolution::Settled { intent, verdict, settlement, answer }
 }
 
 fn refused(intent: Intent, failed: Failed) -> Resolution {
@@ -276,7 +274,10 @@ impl Written {
         mut domain: Option<&mut impl Domain>,
     ) -> Result<(), sqlx::Error> {
         let settled = |r: &Resolution| match r {
-            Resolution::Settled { row, .. } => Some(row.clone()),
+            Resolution::Settled { intent, verdict, answer, .. } => {
+                let stored = (*verdict != Verdict::Nothing).then(|| answer.clone());
+                Some(Row { key: intent.key.clone(), slot: intent.slot(), verdict: *verdict, answer: stored })
+            }
             _ => None,
         };
         let rows: Vec<Row> = all.iter().filter_map(settled).collect();

@@ -23,10 +23,7 @@ fn result() -> Option<Any> {
 }
 
 fn settles(verb: Verb, verdict: Verdict, settlement: Option<Settlement>, answer: Answer) -> Resolution {
-    let intent = intent(verb, 1);
-    let kept = (verdict != Verdict::Nothing).then(|| answer.clone());
-    let row = Row { key: intent.key.clone(), slot: intent.slot(), verdict, answer: kept };
-    Resolution::Settled { intent, row, settlement, answer }
+    Resolution::Settled { intent: intent(verb, 1), verdict, settlement, answer }
 }
 
 fn stays(verb: Verb, calls: i32, change: impl FnOnce(&mut Postponed)) -> Postponed {
