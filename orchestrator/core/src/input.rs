@@ -181,6 +181,21 @@ pub enum Answer {
     Failed(Failure),
 }
 
+impl Answer {
+    /// For people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Answer::Succeeded(_) => "succeeded",
+            Answer::Rejected(_) => "rejected",
+            Answer::Sealed(_) => "sealed",
+            Answer::Undone(_) => "undone",
+            Answer::NothingToUndo(_) => "nothing to undo",
+            Answer::Fenced(_) => "fenced",
+            Answer::Failed(_) => "failed",
+        }
+    }
+}
+
 /// It happened.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Done {

@@ -42,19 +42,19 @@ fn addressee(cx: Context<'_>, saga: &State, outcome: &Outcome) -> Result<usize, 
 
 /// Verb and answer, when the answer is one that the verb can have.
 fn well_formed(outcome: &Outcome) -> Result<(Verb, &Answer), Refused> {
-    let malformed = || {
-        let what = outcome.answer.as_ref().map_or("no answer".into(), |a| format!("{a:?}"));
-        Refused::Malformed(format!("{what} does not answer verb {}", outcome.verb))
-    };
-    let verb = Verb::try_from(outcome.verb).map_err(|_| malformed())?;
-    let answer = outcome.answer.as_ref().ok_or_else(malformed)?;
+    let unknown = |_| Refused::Malformed(format!("there is no verb {}", outcome.verb));
+    let verb = Verb::try_from(outcome.verb).map_err(unknown)?;
+    let nothing = || Refused::Malformed(format!("{:?} says nothing about its {}", outcome.step, verb.name()));
+    let answer = outcome.answer.as_ref().ok_or_else(nothing)?;
     let of_run = matches!(verb, Verb::Run | Verb::SealRun);
     let fits = match answer {
         Answer::Succeeded(_) | Answer::Rejected(_) | Answer::Sealed(_) => of_run,
         Answer::Undone(_) | Answer::NothingToUndo(_) | Answer::Fenced(_) => !of_run,
         Answer::Failed(_) => true,
     };
-    if fits { Ok((verb, answer)) } else { Err(malformed()) }
+    // The answer's name alone: a result may be long.
+    let misfit = || Refused::Malformed(format!("{} is no answer to {}", answer.name(), verb.name()));
+    if fits { Ok((verb, answer)) } else { Err(misfit()) }
 }
 
 /// A verdict for RUN, asked by RUN or by SEAL.
