@@ -9,12 +9,12 @@ fn load(text: &str) -> Arc<Definition> {
 }
 
 /// What ships: reserve, pay (signal), charge, fulfil (signal), commit (pivot).
-pub fn order() -> Arc<Definition> {
+pub(crate) fn order() -> Arc<Definition> {
     Arc::new(Definition::order())
 }
 
 /// One step, two branches, and a pivot that joins them; a second stage is reached on each branch.
-pub fn diamond() -> Arc<Definition> {
+pub(crate) fn diamond() -> Arc<Definition> {
     load(
         r#"
         name = "diamond"
@@ -32,7 +32,7 @@ pub fn diamond() -> Arc<Definition> {
 }
 
 /// Two branches without a common start, no pivot; `check` leaves nothing behind; `book` parks on a no.
-pub fn no_pivot() -> Arc<Definition> {
+pub(crate) fn no_pivot() -> Arc<Definition> {
     load(
         r#"
         name = "no_pivot"
@@ -48,7 +48,7 @@ pub fn no_pivot() -> Arc<Definition> {
 }
 
 /// The pivot comes first; a command and a signal follow it side by side, and one more command.
-pub fn pivot_first() -> Arc<Definition> {
+pub(crate) fn pivot_first() -> Arc<Definition> {
     load(
         r#"
         name = "pivot_first"
@@ -68,7 +68,7 @@ pub fn pivot_first() -> Arc<Definition> {
 }
 
 /// The pivot parks on a no instead of turning round.
-pub fn stubborn() -> Arc<Definition> {
+pub(crate) fn stubborn() -> Arc<Definition> {
     load(
         r#"
         name = "stubborn"

@@ -5,6 +5,7 @@ mod contradiction;
 mod deadline;
 mod definition;
 mod definitions;
+mod golden;
 mod history;
 mod outcome_failed;
 mod outcome_run;

@@ -20,26 +20,26 @@ use skald_core::{
 use uuid::Uuid;
 
 /// When every test saga begins, ms.
-pub const T0: i64 = 1_800_000_000_000;
+pub(crate) const T0: i64 = 1_800_000_000_000;
 /// Its id.
-pub const ID: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
+pub(crate) const ID: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
 
 /// A saga, everything that it accepted, and what followed from the last input.
 #[derive(Clone)]
-pub struct Saga {
-    pub definition: Arc<Definition>,
-    pub id: Uuid,
-    pub now: i64,
-    pub state: State,
-    pub request: Vec<u8>,
-    pub rows: Vec<history::Row>,
-    pub last: Result<Effects, Refused>,
+pub(crate) struct Saga {
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) id: Uuid,
+    pub(crate) now: i64,
+    pub(crate) state: State,
+    pub(crate) request: Vec<u8>,
+    pub(crate) rows: Vec<history::Row>,
+    pub(crate) last: Result<Effects, Refused>,
     said: String,
     looked_at: bool,
 }
 
 /// A saga that nothing has happened to.
-pub fn saga(definition: &Arc<Definition>) -> Saga {
+pub(crate) fn saga(definition: &Arc<Definition>) -> Saga {
     Saga {
         definition: definition.clone(),
         id: ID,
@@ -55,7 +55,7 @@ pub fn saga(definition: &Arc<Definition>) -> Saga {
 
 impl Saga {
     /// Folds any input, judges the result, and keeps what to compare.
-    pub fn input(mut self, input: Input) -> Saga {
+    pub(crate) fn input(mut self, input: Input) -> Saga {
         assert!(self.last.is_ok() || self.looked_at, "a refusal that no test looked at: {}", self.said);
         let before = self.state.clone();
         let cx = Context { saga: self.id, definition: &self.definition, now: self.now };
@@ -97,7 +97,7 @@ impl Saga {
 
     /// Compares everything that followed from the last input, and replays the whole history.
     #[track_caller]
-    pub fn expect(mut self, expected: &str) -> Saga {
+    pub(crate) fn expect(mut self, expected: &str) -> Saga {
         let lines = |text: &str| text.trim().lines().map(str::trim).collect::<Vec<_>>().join("\n");
         let (expected, said) = (lines(expected), lines(&self.said));
         assert!(expected == said, "expected:\n{expected}\n\nfollowed:\n{said}\n");
@@ -108,36 +108,36 @@ impl Saga {
 
     /// The recorded rows lead to the same state, digest by digest.
     #[track_caller]
-    pub fn replays(&self) {
+    pub(crate) fn replays(&self) {
         let replayed = history::replay(&self.definition, self.id, &self.request, &self.rows);
         assert_eq!(replayed.expect("replay"), self.state);
     }
 
     /// Looks away from a refusal.
-    pub fn refused(mut self) -> Saga {
+    pub(crate) fn refused(mut self) -> Saga {
         assert!(self.last.is_err(), "it was accepted: {}", self.said);
         self.looked_at = true;
         self
     }
 
     /// Time passes, and nothing else.
-    pub fn after(mut self, time: &str) -> Saga {
+    pub(crate) fn after(mut self, time: &str) -> Saga {
         self.now += humantime::parse_duration(time).expect("a duration").as_millis() as i64;
         self
     }
 
     /// Time passes until the next deadline.
-    pub fn until_due(mut self) -> Saga {
+    pub(crate) fn until_due(mut self) -> Saga {
         self.now = flight::next_deadline(&self.definition, &self.state).expect("a deadline is open");
         self
     }
 
-    pub fn started(self) -> Saga {
+    pub(crate) fn started(self) -> Saga {
         self.started_with(&[])
     }
 
     /// Submitted along with signals, each a name and an id.
-    pub fn started_with(mut self, signals: &[(&str, &str)]) -> Saga {
+    pub(crate) fn started_with(mut self, signals: &[(&str, &str)]) -> Saga {
         let request = Request {
             input: Some(payload("input")),
             signals: signals.iter().map(|(name, id)| a_signal(name, id)).collect(),
@@ -147,69 +147,76 @@ impl Saga {
         self.input(Input::Started(started))
     }
 
-    pub fn signal(self, name: &str, id: &str) -> Saga {
+    pub(crate) fn signal(self, name: &str, id: &str) -> Saga {
         self.input(Input::Signal(a_signal(name, id)))
     }
 
-    pub fn cancelled(self) -> Saga {
+    pub(crate) fn cancelled(self) -> Saga {
         self.input(Input::CancelRequested(CancelRequested { note: "changed my mind".into() }))
     }
 
     /// Everything that is due happens.
-    pub fn fired(self) -> Saga {
+    pub(crate) fn fired(self) -> Saga {
         self.input(Input::DeadlineFired(DeadlineFired {}))
     }
 
     /// RUN: it took effect; its result is the step's name in capitals.
-    pub fn succeeded(self, step: &str) -> Saga {
+    pub(crate) fn succeeded(self, step: &str) -> Saga {
         let answer = succeeded(step);
         self.run(step, answer)
     }
 
-    pub fn rejected(self, step: &str, code: &str) -> Saga {
+    pub(crate) fn rejected(self, step: &str, code: &str) -> Saga {
         self.run(step, rejected(code))
     }
 
-    pub fn sealed(self, step: &str) -> Saga {
+    pub(crate) fn sealed(self, step: &str) -> Saga {
         self.answer(step, Verb::SealRun, sealed())
     }
 
-    pub fn undone(self, step: &str) -> Saga {
+    pub(crate) fn undone(self, step: &str) -> Saga {
         self.answer(step, Verb::Undo, undone())
     }
 
-    pub fn nothing_to_undo(self, step: &str) -> Saga {
+    pub(crate) fn nothing_to_undo(self, step: &str) -> Saga {
         self.answer(step, Verb::Undo, nothing_to_undo())
     }
 
     /// Whatever the step's present verb is: not this time.
-    pub fn failed(self, step: &str) -> Saga {
+    pub(crate) fn failed(self, step: &str) -> Saga {
         let (verb, attempt) = self.present(step);
         self.outcome(step, verb, 1, attempt, Some(failed("UNAVAILABLE", true)))
     }
 
     /// Whatever the step's present verb is: never.
-    pub fn failed_final(self, step: &str) -> Saga {
+    pub(crate) fn failed_final(self, step: &str) -> Saga {
         let (verb, attempt) = self.present(step);
         self.outcome(step, verb, 1, attempt, Some(failed("UNRESOLVED", false)))
     }
 
-    pub fn run(self, step: &str, answer: Answer) -> Saga {
+    pub(crate) fn run(self, step: &str, answer: Answer) -> Saga {
         self.answer(step, Verb::Run, answer)
     }
 
     /// A verdict of epoch 1; it counts from any attempt.
-    pub fn answer(self, step: &str, verb: Verb, answer: Answer) -> Saga {
+    pub(crate) fn answer(self, step: &str, verb: Verb, answer: Answer) -> Saga {
         self.outcome(step, verb, 1, 1, Some(answer))
     }
 
-    pub fn outcome(self, step: &str, verb: Verb, epoch: u32, attempt: u32, answer: Option<Answer>) -> Saga {
+    pub(crate) fn outcome(
+        self,
+        step: &str,
+        verb: Verb,
+        epoch: u32,
+        attempt: u32,
+        answer: Option<Answer>,
+    ) -> Saga {
         let step = step.into();
         self.input(Input::Outcome(Outcome { step, verb: verb as i32, epoch, attempt, answer }))
     }
 
     /// Fails as often as the policy allows, waiting in between.
-    pub fn failed_to_the_end(mut self, step: &str) -> Saga {
+    pub(crate) fn failed_to_the_end(mut self, step: &str) -> Saga {
         let i = self.definition.index(step).expect("a step");
         for attempt in 1..=self.definition.steps[i].retry.attempts {
             if attempt > 1 {
@@ -220,7 +227,7 @@ impl Saga {
         self
     }
 
-    pub fn step(&self, name: &str) -> &Step {
+    pub(crate) fn step(&self, name: &str) -> &Step {
         &self.state.steps[self.definition.index(name).expect("a step")]
     }
 
@@ -230,45 +237,45 @@ impl Saga {
     }
 }
 
-pub fn payload(value: &str) -> Payload {
+pub(crate) fn payload(value: &str) -> Payload {
     Payload { type_url: "t".into(), value: value.into() }
 }
 
-pub fn a_signal(name: &str, id: &str) -> Signal {
+pub(crate) fn a_signal(name: &str, id: &str) -> Signal {
     Signal { name: name.into(), signal_id: id.into(), payload: Some(payload(&name.to_uppercase())) }
 }
 
-pub fn succeeded(step: &str) -> Answer {
+pub(crate) fn succeeded(step: &str) -> Answer {
     Answer::Succeeded(Done { result: Some(payload(&step.to_uppercase())) })
 }
 
-pub fn rejected(code: &str) -> Answer {
+pub(crate) fn rejected(code: &str) -> Answer {
     let detail = Some(payload("why"));
     Answer::Rejected(No { code: code.into(), message: "sorry".into(), detail })
 }
 
-pub fn sealed() -> Answer {
+pub(crate) fn sealed() -> Answer {
     Answer::Sealed(Unit {})
 }
 
-pub fn undone() -> Answer {
+pub(crate) fn undone() -> Answer {
     Answer::Undone(Done { result: None })
 }
 
-pub fn nothing_to_undo() -> Answer {
+pub(crate) fn nothing_to_undo() -> Answer {
     Answer::NothingToUndo(Unit {})
 }
 
-pub fn fenced() -> Answer {
+pub(crate) fn fenced() -> Answer {
     Answer::Fenced(Unit {})
 }
 
-pub fn failed(code: &str, retryable: bool) -> Answer {
+pub(crate) fn failed(code: &str, retryable: bool) -> Answer {
     Answer::Failed(Failure { code: code.into(), message: "no luck".into(), retryable, retry_after_ms: 0 })
 }
 
 /// Everything that changed from one state to the next, and the effects, in words.
-pub fn change(definition: &Definition, before: &State, after: &State, effects: &Effects) -> String {
+pub(crate) fn change(definition: &Definition, before: &State, after: &State, effects: &Effects) -> String {
     let mut out = String::new();
     for (was, is) in before.steps.iter().zip(&after.steps) {
         if was != is {
@@ -282,19 +289,20 @@ pub fn change(definition: &Definition, before: &State, after: &State, effects: &
     for command in &effects.commands {
         writeln!(out, "send {}", command_line(command)).unwrap();
     }
-    writeln!(out, "wake {}", if effects.wake_at == 0 { "never".into() } else { at(effects.wake_at) }).unwrap();
+    writeln!(out, "wake {}", if effects.wake_at == 0 { "never".into() } else { at(effects.wake_at) })
+        .unwrap();
     for event in &effects.events {
         writeln!(out, "event {}", event_line(event.event.as_ref().expect("an event"))).unwrap();
     }
     out
 }
 
-pub fn command_line(CommandRef { step, verb, epoch, attempt }: &CommandRef) -> String {
+pub(crate) fn command_line(CommandRef { step, verb, epoch, attempt }: &CommandRef) -> String {
     let verb = Verb::try_from(*verb).expect("a verb").name();
     format!("{step} {verb}/{epoch} attempt {attempt}")
 }
 
-pub fn event_line(event: &Event) -> String {
+pub(crate) fn event_line(event: &Event) -> String {
     let why = |w: &skald_core::effects::Why| {
         format!("{}{}", w.reason, w.detail.as_ref().map(|p| format!(" {}", text(p))).unwrap_or_default())
     };
@@ -308,7 +316,7 @@ pub fn event_line(event: &Event) -> String {
 }
 
 /// Every field of a step that has not its default.
-pub fn step_line(step: &Step) -> String {
+pub(crate) fn step_line(step: &Step) -> String {
     let mut out = format!("{:?}", step.status());
     let mut say = |what: String| write!(out, " {what}").unwrap();
     if step.epoch != 0 {
@@ -354,7 +362,7 @@ pub fn step_line(step: &Step) -> String {
 }
 
 /// Every field of the saga itself but version and now, which [`Saga::judge`] checks.
-pub fn saga_line(definition: &Definition, saga: &State) -> String {
+pub(crate) fn saga_line(definition: &Definition, saga: &State) -> String {
     let mut out = format!("{:?}", saga.phase());
     let mut say = |what: String| write!(out, " {what}").unwrap();
     if saga.created_at != 0 {
@@ -381,7 +389,7 @@ pub fn saga_line(definition: &Definition, saga: &State) -> String {
     out
 }
 
-pub fn kind(refused: &Refused) -> &'static str {
+pub(crate) fn kind(refused: &Refused) -> &'static str {
     match refused {
         Refused::Repeat => "Repeat",
         Refused::Stale => "Stale",
