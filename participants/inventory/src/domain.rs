@@ -149,18 +149,21 @@ impl Wave {
         let Some(reservation) = self.reservations.get_mut(key) else {
             return no("the reservation is not there, though its action succeeded");
         };
+        let units = units(&reservation.lines);
+        let released = UndoAnswer::Undone(Some(pack(&proto::Released { units })));
         match reservation.state {
             State::Held => {}
+            // Another instance was first, after the barrier was looked up and before the row was locked: then inserting the
+            // verdict finds that out. A failure would be believed, for it is not inserted.
+            State::LetGo => return released,
             State::Committed => return no("the goods were committed and can't be released"),
-            State::LetGo => return no("the reservation was let go by other means"),
         }
         if let Err(error) = self.shelf.release(&reservation.lines) {
             return UndoAnswer::Failed(inconsistent(&error));
         }
         reservation.state = State::LetGo;
         self.ended.push((key.clone(), State::LetGo));
-        let units = units(&reservation.lines);
-        UndoAnswer::Undone(Some(pack(&proto::Released { units })))
+        released
     }
 }
 

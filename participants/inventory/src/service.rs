@@ -61,7 +61,7 @@ impl Service for Inventory {
         store::reservation::insert(connection, &wave.held).await?;
         store::reservation::end(connection, &wave.ended).await?;
         store::stock::write(connection, &last_of_each(&changes)).await?;
-        metrics::histogram!("inventory_wave_skus").record(changes.len() as f64);
+        metrics::histogram!("inventory_wave_changes_size").record(changes.len() as f64);
         Ok(self.events.rows(&changes))
     }
 }

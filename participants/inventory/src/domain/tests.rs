@@ -131,9 +131,13 @@ fn release_lets_go_what_is_held_and_nothing_else() {
     let commands = [release(1)];
     let mut held = wave(&commands, vec![reservation(1, State::Held)], 3);
     let released = UndoAnswer::Undone(Some(any(&proto::Released { units: 3 })));
-    assert_eq!(held.undo(&commands[0]), released);
+    assert_eq!(held.undo(&commands[0]), released.clone());
     assert_eq!(held.ended, [(key(1), State::LetGo)]);
-    for found in [vec![], vec![reservation(1, State::LetGo)], vec![reservation(1, State::Committed)]] {
+    // another instance was first: the barrier finds out
+    let mut gone = wave(&commands, vec![reservation(1, State::LetGo)], 3);
+    assert_eq!(gone.undo(&commands[0]), released);
+    assert_eq!((gone.ended, gone.shelf.changes()), (vec![], vec![]));
+    for found in [vec![], vec![reservation(1, State::Committed)]] {
         let mut wave = wave(&commands, found, 3);
         let UndoAnswer::Failed(failed) = wave.undo(&commands[0]) else { panic!("not failed") };
         assert_eq!((failed.code.as_str(), failed.retryable), ("RESERVATION_GONE", false));

@@ -1,0 +1,7 @@
+//! Inventory as a whole, on real PostgreSQL and Kafka.
+
+mod api;
+mod concurrency;
+mod events;
+mod steps;
+mod support;
