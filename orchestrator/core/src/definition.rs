@@ -120,6 +120,11 @@ impl Definition {
         parse(include_str!("../definitions/order.toml")).expect("the definition that ships is sound")
     }
 
+    /// Every rule that it breaks; none for one that was loaded from a file.
+    pub fn check(&self) -> Vec<Broken> {
+        check::check(self)
+    }
+
     /// What addresses it: SHA-256 of the canonical encoding.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.encode_to_vec()).into()

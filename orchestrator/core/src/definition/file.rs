@@ -1,10 +1,13 @@
 //! The TOML file that people write, and how its defaults are resolved.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Broken, Definition, Reason, Retry, Step, check};
+use super::{Broken, Definition, Reason, Retry, Step};
 
 /// Why a definition file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +56,13 @@ pub fn parse(text: &str) -> Result<Definition, Error> {
         definition.reasons.push(Reason { code, reason });
     }
     if definition.steps.len() <= 64 {
-        default_give_up(&mut definition);
+        defaults(&mut definition, &file.step);
     }
-    let broken = check::check(&definition);
+    let mut broken = definition.check();
+    for step in file.step.iter().filter(|step| step.signal && !step.participant.is_empty()) {
+        let (definition, step) = (definition.name.clone(), Some(step.name.clone()));
+        broken.push(Broken { definition, step, rule: "a signal has no participant" });
+    }
     if broken.is_empty() { Ok(definition) } else { Err(Error::Broken(broken)) }
 }
 
@@ -102,15 +109,13 @@ struct FileStep {
     deadline: Option<Duration>,
     #[serde(default = "expired")]
     on_deadline: String,
-    #[serde(default)]
-    on_rejected: OnRejected,
+    on_rejected: Option<OnRejected>,
     retry: Option<FileRetry>,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[derive(Deserialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum OnRejected {
-    #[default]
     Compensate,
     Park,
 }
@@ -152,12 +157,14 @@ fn resolve(file: &File, step: &FileStep, above: &[Step]) -> Result<Step, Error> 
         let found = above.iter().position(|s| s.name == *name);
         found.map(|i| i as u32).ok_or_else(|| dangling(key, name, "is not a step above it"))
     };
-    let mut after = match &step.after {
-        Some(names) => names.iter().map(|n| index("after", n)).collect::<Result<_, _>>()?,
+    let indices = |key, names: &[String]| {
+        let indices: Result<BTreeSet<u32>, Error> = names.iter().map(|name| index(key, name)).collect();
+        indices.map(Vec::from_iter)
+    };
+    let after = match &step.after {
+        Some(names) => indices("after", names)?,
         None => above.len().checked_sub(1).map(|i| vec![i as u32]).unwrap_or_default(),
     };
-    after.sort_unstable();
-    after.dedup();
     let stage = match &step.stage {
         None => 0,
         Some(name) => match file.stages.iter().position(|s| s == name) {
@@ -174,14 +181,14 @@ fn resolve(file: &File, step: &FileStep, above: &[Step]) -> Result<Step, Error> 
         no_effect: step.no_effect,
         pivot: step.pivot,
         after,
-        needs: step.needs.iter().map(|n| index("needs", n)).collect::<Result<_, _>>()?,
+        needs: indices("needs", &step.needs)?,
         stage,
         give_up_ms: step.deadline.map_or(0, ms),
         give_up_reason: step.on_deadline.clone(),
-        park_on_reject: step.on_rejected == OnRejected::Park,
+        park_on_reject: step.on_rejected == Some(OnRejected::Park),
         retry: Retry {
             first_ms: ms(retry.first),
-            factor_percent: (retry.factor * 100.0).clamp(0.0, 100_000.0) as u32,
+            factor_percent: (retry.factor * 100.0).round().clamp(0.0, 100_000.0) as u32,
             max_ms: ms(retry.max),
             attempts: retry.attempts,
             slow_ms: ms(retry.slow),
@@ -194,18 +201,18 @@ fn filled(participant: &str) -> String {
     if participant.is_empty() { "?".into() } else { participant.into() }
 }
 
-/// Participant steps up to and including the pivot give up after 30 minutes unless they say otherwise;
-/// steps after it never do, and a business no parks there, for nothing can be undone.
-fn default_give_up(definition: &mut Definition) {
-    for i in 0..definition.steps.len() {
+/// What hangs on the place in the graph. Participant steps up to and including the pivot give up after 30
+/// minutes unless they say otherwise; a business no after it parks, for nothing can be undone.
+fn defaults(definition: &mut Definition, written: &[FileStep]) {
+    for (i, written) in written.iter().enumerate().filter(|(_, step)| !step.signal) {
         let after = definition.after_pivot(i);
         let step = &mut definition.steps[i];
-        if after && !step.is_signal() {
-            step.give_up_ms = 0;
-        } else if step.give_up_ms == 0 && !step.is_signal() {
+        if !after && written.deadline.is_none() {
             step.give_up_ms = 30 * 60 * 1000;
         }
-        step.park_on_reject |= after;
+        if after && written.on_rejected.is_none() {
+            step.park_on_reject = true;
+        }
     }
 }
 

@@ -113,13 +113,6 @@ impl Saga {
         assert_eq!(replayed.expect("replay"), self.state);
     }
 
-    /// Looks away from a refusal.
-    pub(crate) fn refused(mut self) -> Saga {
-        assert!(self.last.is_err(), "it was accepted: {}", self.said);
-        self.looked_at = true;
-        self
-    }
-
     /// Time passes, and nothing else.
     pub(crate) fn after(mut self, time: &str) -> Saga {
         self.now += humantime::parse_duration(time).expect("a duration").as_millis() as i64;
