@@ -94,11 +94,7 @@ pub(crate) fn settings<C: DeserializeOwned + Default + Validate>(
     })
 }
 
-async fn start<C, F>(
-    args: &Args,
-    name: &str,
-    service: impl FnOnce(C, Shutdown) -> F,
-) -> Result<Exit, Failure>
+async fn start<C, F>(args: &Args, name: &str, service: impl FnOnce(C, Shutdown) -> F) -> Result<Exit, Failure>
 where
     C: Settings,
     F: Future<Output = anyhow::Result<()>>,

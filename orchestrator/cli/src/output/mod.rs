@@ -1,4 +1,8 @@
-//! The one room that writes to standard output.
+//! The one room that writes to standard output: plain text, tables, and a table that is redrawn in place.
+
+pub mod screen;
+pub mod style;
+pub mod table;
 
 use std::io::{ErrorKind, Write as _};
 

@@ -1,0 +1,93 @@
+//! Tables as text: columns as wide as their widest cell, two blanks apart, nothing else.
+
+use super::style::Tone;
+
+/// One cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    /// A cell with a tone.
+    pub fn new(text: impl Into<String>, tone: Tone) -> Cell {
+        Cell { text: text.into(), tone }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Cell {
+        Cell::new(text, Tone::Plain)
+    }
+}
+
+/// Rows under headings.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    columns: Vec<(&'static str, bool)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// Headings; one that begins with `>` is aligned to the right, as numbers are.
+    pub fn new(columns: &[&'static str]) -> Table {
+        let column = |name: &&'static str| name.strip_prefix('>').map_or((*name, false), |name| (name, true));
+        Table { columns: columns.iter().map(column).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row; it has as many cells as there are columns.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// No row was added.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The lines, headings first.
+    pub fn lines(&self, colours: bool) -> Vec<String> {
+        let heading = self.columns.iter().map(|(name, _)| Cell::new(*name, Tone::Dim)).collect::<Vec<_>>();
+        let all = || std::iter::once(&heading).chain(&self.rows);
+        let width = |column: usize| {
+            all().map(|row| row.get(column).map_or(0, |cell| chars(&cell.text))).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        all().map(|row| self.line(row, &widths, colours)).collect()
+    }
+
+    /// As one text.
+    pub fn render(&self, colours: bool) -> String {
+        self.lines(colours).join("\n")
+    }
+
+    fn line(&self, row: &[Cell], widths: &[usize], colours: bool) -> String {
+        let mut line = String::new();
+        // Blanks are owed until something follows them: no line ends in blanks.
+        let mut owed = 0;
+        for ((cell, width), (_, right)) in row.iter().zip(widths).zip(&self.columns) {
+            let blanks = width - chars(&cell.text);
+            if *right {
+                owed += blanks;
+            }
+            if !cell.text.is_empty() {
+                line.extend(std::iter::repeat_n(' ', owed));
+                line.push_str(&cell.tone.paint(&cell.text, colours));
+                owed = 0;
+            }
+            owed += 2 + if cell.text.is_empty() && *right {
+                0
+            } else if *right {
+                0
+            } else {
+                blanks
+            };
+        }
+        line
+    }
+}
+
+fn chars(text: &str) -> usize {
+    text.chars().count()
+}
