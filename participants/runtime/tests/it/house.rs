@@ -7,10 +7,14 @@ use std::{
 };
 
 use prost::Message as _;
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
 use skald_harness::{database, eventually, free_port, kafka, unique};
 use skald_kit::{
-    ids,
-    kafka::{Consumer, Message, Options, Producer, Record, partition_for, topics},
+    config, ids,
+    kafka::{Consumer, Message, Options, Producer, Record, partition_for, partition_for_id, topics},
     lifecycle::Shutdown,
     migrate::{self, Set},
 };
@@ -33,12 +37,19 @@ pub(crate) struct House {
     pub(crate) config: ParticipantConfig,
     running: Mutex<Vec<(Shutdown, Ended)>>,
     producer: Producer<()>,
+    /// The database itself, whatever stands between it and the participant.
+    direct: String,
 }
 
 impl House {
     pub(crate) async fn new(name: &str) -> Self {
+        Self::at(name, database(name).await.url).await
+    }
+
+    /// In an empty database of the caller's.
+    pub(crate) async fn at(name: &str, url: String) -> Self {
         let mut config = ParticipantConfig::default();
-        config.postgres.url = database(name).await.url.as_str().into();
+        config.postgres.url = url.as_str().into();
         config.kafka.bootstrap_servers = kafka();
         config.kafka.topic_prefix = format!("{}.", unique(name));
         config.kafka.partitions = 2;
@@ -49,13 +60,13 @@ impl House {
             .expect("migrated");
         topics::create_missing(&config.kafka, &topics_of("toy", &config.kafka)).await.expect("topics");
         let producer = Producer::new(&config.kafka, |(), _| {}).expect("a producer");
-        let house = Self { config, running: Mutex::default(), producer };
+        let house = Self { config, running: Mutex::default(), producer, direct: url };
         sqlx::raw_sql(SCHEMA).execute(&mut house.sql().await).await.expect("the toy's tables");
         house
     }
 
     pub(crate) async fn sql(&self) -> PgConnection {
-        PgConnection::connect(self.config.postgres.url.expose()).await.expect("a connection")
+        PgConnection::connect(&self.direct).await.expect("a connection")
     }
 
     /// Starts a participant; returns where it is asked.
@@ -169,6 +180,37 @@ impl House {
         self.read("outcomes", n).await.iter().map(decode).collect()
     }
 
+    /// The offset that the participant's group has committed for a saga's partition.
+    pub(crate) async fn committed(&self, saga: Uuid) -> Option<i64> {
+        let kafka = self.config.kafka.clone();
+        let partition = partition_for_id(saga, kafka.partitions);
+        let asked = tokio::task::spawn_blocking(move || {
+            let topic = kafka.topic("skald.toy.commands");
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&topic, partition);
+            let consumer = plain_consumer(&kafka);
+            let answer = consumer.committed_offsets(list, LONG).expect("the group's offsets");
+            match answer.find_partition(&topic, partition).map(|p| p.offset()) {
+                Some(Offset::Offset(offset)) => Some(offset),
+                _ => None,
+            }
+        });
+        asked.await.expect("asked")
+    }
+
+    /// How many messages a topic has.
+    pub(crate) async fn length(&self, suffix: &str) -> i64 {
+        let kafka = self.config.kafka.clone();
+        let topic = kafka.topic(&format!("skald.toy.{suffix}"));
+        let asked = tokio::task::spawn_blocking(move || {
+            let consumer = plain_consumer(&kafka);
+            let ends =
+                (0..kafka.partitions).map(|p| consumer.fetch_watermarks(&topic, p, LONG).expect("an end").1);
+            ends.sum()
+        });
+        asked.await.expect("asked")
+    }
+
     pub(crate) async fn shelf(&self) -> (i64, i64) {
         sqlx::query_as("select free, held from public.shelf")
             .fetch_one(&mut self.sql().await)
@@ -211,6 +253,12 @@ impl House {
             .await
             .expect("one")
     }
+}
+
+fn plain_consumer(kafka: &config::Kafka) -> BaseConsumer {
+    let servers = &kafka.bootstrap_servers;
+    let group = kafka.topic("skald.toy");
+    ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create().expect("a consumer")
 }
 
 pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

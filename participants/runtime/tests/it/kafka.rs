@@ -1,14 +1,13 @@
 //! Commands over Kafka: one poll with several of one saga, repeats, what is too old, and what can't be handled.
 
 use prost::Message as _;
-use skald_harness::eventually;
 use skald_kit::{kafka::Message, partitions};
 use skald_participant::{Verb, dead_letter};
 use skald_proto::participant::v1 as wire;
 use uuid::Uuid;
 
 use crate::{
-    house::{House, LONG, TRACE, by_saga, command, names, saga, saga_of},
+    house::{House, TRACE, by_saga, command, names, saga, saga_of},
     toy::Toy,
 };
 
@@ -162,40 +161,9 @@ async fn poison_is_kept_whole_and_the_partition_moves_on() {
 
     // all offsets are finished: the group's position is the end
     house.stop().await;
-    let known = committed(&house, at(&good)).await;
-    assert_eq!(known, 3 + all.len() as i64 + 1);
+    assert_eq!(house.committed(at(&good)).await, Some(3 + all.len() as i64 + 1));
 }
 
 fn header(message: &Message, name: &str) -> String {
     message.header_str(name).unwrap_or_default().to_owned()
-}
-
-/// The offset that the participant's group has committed for a saga's partition.
-async fn committed(house: &House, saga: Uuid) -> i64 {
-    use rdkafka::{
-        ClientConfig, Offset, TopicPartitionList,
-        consumer::{BaseConsumer, Consumer as _},
-    };
-    let kafka = house.config.kafka.clone();
-    let partition = skald_kit::kafka::partition_for_id(saga, kafka.partitions);
-    eventually("the committed offset", LONG, async || {
-        let kafka = kafka.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &kafka.bootstrap_servers)
-                .set("group.id", kafka.topic("skald.toy"))
-                .create()
-                .map_err(|e| e.to_string())?;
-            let mut list = TopicPartitionList::new();
-            let topic = kafka.topic("skald.toy.commands");
-            list.add_partition(&topic, partition);
-            let answer = consumer.committed_offsets(list, LONG).map_err(|e| e.to_string())?;
-            match answer.find_partition(&topic, partition).map(|p| p.offset()) {
-                Some(Offset::Offset(offset)) => Ok(offset),
-                other => Err(format!("{other:?}")),
-            }
-        });
-        asked.await.map_err(|e| e.to_string())?
-    })
-    .await
 }

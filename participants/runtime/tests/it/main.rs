@@ -1,7 +1,9 @@
 //! The runtime on real PostgreSQL and Kafka, with a toy service and a toy gateway.
 
 mod calls;
+mod faults;
 mod house;
 mod kafka;
+mod plans;
 mod races;
 mod toy;
