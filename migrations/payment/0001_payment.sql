@@ -51,3 +51,5 @@ create table gateway.remembered (
   code       text,
   at         timestamptz not null default now()
 );
+-- Old keys are removed by their time. BRIN: the table is in that order anyway, and an insert costs nothing.
+create index remembered_at on gateway.remembered using brin (at);

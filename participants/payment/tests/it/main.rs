@@ -1,0 +1,9 @@
+//! Payment as a whole, on real PostgreSQL and Kafka, with real processes where one must freeze or die.
+
+mod api;
+mod breaker;
+mod events;
+mod faults;
+mod gateway;
+mod steps;
+mod support;
