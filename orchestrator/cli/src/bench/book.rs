@@ -284,7 +284,8 @@ mod tests {
         book.refused(9, "no");
         assert_eq!(book.in_flight(), 6);
         let (_, surprises) = book.close();
-        for text in ["ended Completed, it had to end Declined", "(EXPIRED)", "twice", "nobody", "refused: no"] {
+        for text in ["ended Completed, it had to end Declined", "(EXPIRED)", "twice", "nobody", "refused: no"]
+        {
             assert!(surprises.iter().any(|s| s.contains(text)), "{text}: {surprises:?}");
         }
         assert_eq!(surprises.len(), 5);

@@ -88,7 +88,9 @@ impl Figures {
         self.speed(&mut out);
         self.costs(&mut out);
         if self.violations.is_empty() {
-            out.push_str("violations           none: every order ended as it had to, stock and money add up\n");
+            out.push_str(
+                "violations           none: every order ended as it had to, stock and money add up\n",
+            );
         } else {
             let _ = writeln!(out, "violations           {}", self.violations.len());
             for violation in &self.violations {
@@ -122,7 +124,8 @@ impl Figures {
         let _ = writeln!(out, "{:<17}{us:>16.1}{rss:>12.0}\n", "all");
         let bytes =
             |value: Option<f64>| value.map_or("unknown".to_owned(), |v| format!("{v:.0} bytes/order"));
-        let _ = writeln!(out, "WAL                  {} ({})", bytes(self.wal_bytes_per_order), self.durability);
+        let _ =
+            writeln!(out, "WAL                  {} ({})", bytes(self.wal_bytes_per_order), self.durability);
         let _ = writeln!(out, "Kafka                {}", bytes(self.kafka_bytes_per_order));
         let batches: Vec<String> =
             self.batch.iter().map(|(name, size)| format!("{name} {size:.0}")).collect();

@@ -33,7 +33,6 @@ const WINDOW: u32 = 4 << 20;
 /// Open connections to the orchestrator.
 pub(super) struct Load {
     book: Arc<Book>,
-    mix: Mix,
     lanes: Vec<mpsc::Sender<u64>>,
     ended: mpsc::Receiver<String>,
 }
@@ -46,7 +45,13 @@ pub(super) struct Running {
 
 impl Load {
     /// Connects; each lane has a connection of its own.
-    pub(super) async fn connect(port: u16, lanes: u64, unary: bool, book: Arc<Book>, mix: Mix) -> Result<Self> {
+    pub(super) async fn connect(
+        port: u16,
+        lanes: u64,
+        unary: bool,
+        book: Arc<Book>,
+        mix: Mix,
+    ) -> Result<Self> {
         let (broke, ended) = mpsc::channel(64);
         let mut senders = Vec::new();
         for _ in 0..lanes {
@@ -66,17 +71,12 @@ impl Load {
             });
             senders.push(sender);
         }
-        Ok(Self { book, mix, lanes: senders, ended })
+        Ok(Self { book, lanes: senders, ended })
     }
 
     /// Why a lane ended, if one did. None should before the end of the run.
     pub(super) fn broken(&mut self) -> Option<String> {
         self.ended.try_recv().ok()
-    }
-
-    /// The recipe of the orders.
-    pub(super) fn mix(&self) -> Mix {
-        self.mix
     }
 
     /// As many orders as the book has room for: what ended makes room for what comes.
@@ -100,13 +100,15 @@ impl Load {
     /// So many orders a second, whether those before have ended or not. An order counts from the moment at which it was
     /// due, also when the generator was late: else a system that stands still would not be seen to.
     pub(super) fn open(&self, per_second: u64) -> Running {
-        let (book, lanes, stop) = (Arc::clone(&self.book), self.lanes.clone(), Arc::new(AtomicBool::new(false)));
+        let (book, lanes, stop) =
+            (Arc::clone(&self.book), self.lanes.clone(), Arc::new(AtomicBool::new(false)));
         let stopping = Arc::clone(&stop);
         let mut tasks = JoinSet::new();
         tasks.spawn_blocking(move || {
             let start = Instant::now();
             for i in 0_u64.. {
-                let due = start + Duration::from_nanos((u128::from(i) * 1_000_000_000 / u128::from(per_second)) as u64);
+                let due = start
+                    + Duration::from_nanos((u128::from(i) * 1_000_000_000 / u128::from(per_second)) as u64);
                 while !stopping.load(Ordering::Relaxed) && due > Instant::now() {
                     std::thread::sleep(due.saturating_duration_since(Instant::now()).max(NAP));
                 }
@@ -145,10 +147,8 @@ impl Lane {
     async fn stream(mut self, orders: mpsc::Receiver<u64>) -> Result<()> {
         let (again, repeats) = mpsc::channel::<u64>(LANE);
         let mix = self.mix;
-        let to_wire = move |n| SubmitOrdersRequest {
-            client_ref: n.to_string(),
-            submit: Some(mix.request(n)),
-        };
+        let to_wire =
+            move |n: u64| SubmitOrdersRequest { client_ref: n.to_string(), submit: Some(mix.request(n)) };
         let all = tokio_stream::StreamExt::merge(ReceiverStream::new(orders), ReceiverStream::new(repeats));
         let requests = tokio_stream::StreamExt::map(all, to_wire);
         let mut answers = self.client.submit_orders(as_bench(requests)).await?.into_inner();

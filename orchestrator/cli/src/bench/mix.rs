@@ -129,10 +129,7 @@ mod tests {
     #[test]
     fn seven_of_a_hundred_orders_do_not_complete() {
         let count = |fate| (0..1_000).filter(|n| Mix::fate(*n) == fate).count();
-        assert_eq!(
-            [count(Fate::Declined), count(Fate::OutOfStock), count(Fate::Completed)],
-            [50, 20, 930]
-        );
+        assert_eq!([count(Fate::Declined), count(Fate::OutOfStock), count(Fate::Completed)], [50, 20, 930]);
     }
 
     #[test]

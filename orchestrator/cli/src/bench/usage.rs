@@ -87,7 +87,8 @@ fn memory_of(text: &str) -> Memory {
 
 /// Of several processes, shared memory and files count once: as much as the one has that touched most of them.
 fn add(members: &[(Stat, Memory)], with_reaped: bool) -> Usage {
-    let ticks: u64 = members.iter().map(|(stat, _)| stat.own + if with_reaped { stat.reaped } else { 0 }).sum();
+    let ticks: u64 =
+        members.iter().map(|(stat, _)| stat.own + if with_reaped { stat.reaped } else { 0 }).sum();
     let most = |pick: fn(&Memory) -> u64| members.iter().map(|(_, memory)| pick(memory)).max().unwrap_or(0);
     let anonymous: u64 = members.iter().map(|(_, memory)| memory.anonymous).sum();
     Usage { cpu_us: ticks * TICK_US, rss_kib: anonymous + most(|m| m.shared) + most(|m| m.file) }
@@ -144,7 +145,8 @@ impl Meter {
 mod tests {
     use super::*;
 
-    const STAT: &str = "4711 (a (b) c) S 12 4711 4711 0 -1 4194560 900 800 0 0 150 50 30 20 20 0 9 0 77 1 2 3";
+    const STAT: &str =
+        "4711 (a (b) c) S 12 4711 4711 0 -1 4194560 900 800 0 0 150 50 30 20 20 0 9 0 77 1 2 3";
 
     #[test]
     fn times_are_found_behind_any_name() {
@@ -155,7 +157,8 @@ mod tests {
 
     #[test]
     fn memory_is_told_apart() {
-        let text = "Name:\tx\nVmRSS:\t  300 kB\nRssAnon:\t     100 kB\nRssFile:\t  50 kB\nRssShmem:\t 150 kB\n";
+        let text =
+            "Name:\tx\nVmRSS:\t  300 kB\nRssAnon:\t     100 kB\nRssFile:\t  50 kB\nRssShmem:\t 150 kB\n";
         assert_eq!(memory_of(text), Memory { anonymous: 100, file: 50, shared: 150 });
         assert_eq!(memory_of(""), Memory::default());
     }
