@@ -113,6 +113,12 @@ impl Saga {
         assert_eq!(replayed.expect("replay"), self.state);
     }
 
+    /// Whether the last input was refused does not matter.
+    pub(crate) fn look_away(mut self) -> Saga {
+        self.looked_at = true;
+        self
+    }
+
     /// Time passes, and nothing else.
     pub(crate) fn after(mut self, time: &str) -> Saga {
         self.now += humantime::parse_duration(time).expect("a duration").as_millis() as i64;
