@@ -112,8 +112,11 @@ fn some_op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Free, held and handed over, by SKU.
+type Units = BTreeMap<String, (i64, i64, i64)>;
+
 /// The same, slowly and obviously: one order after the other, each SKU's free and held units in a map.
-fn oracle(rows: &BTreeMap<String, Counters>, ops: &[Op]) -> (Vec<bool>, BTreeMap<String, (i64, i64, i64)>) {
+fn oracle(rows: &BTreeMap<String, Counters>, ops: &[Op]) -> (Vec<bool>, Units) {
     let mut free: BTreeMap<&str, i64> = rows.iter().map(|(s, c)| (s.as_str(), c.available)).collect();
     let mut held: BTreeMap<&str, i64> = rows.iter().map(|(s, c)| (s.as_str(), c.reserved)).collect();
     let mut fresh: BTreeMap<&str, i64> = BTreeMap::new();

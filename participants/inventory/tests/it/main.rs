@@ -3,5 +3,6 @@
 mod api;
 mod concurrency;
 mod events;
+mod plans;
 mod steps;
 mod support;

@@ -5,5 +5,6 @@ mod breaker;
 mod events;
 mod faults;
 mod gateway;
+mod plans;
 mod steps;
 mod support;
