@@ -43,7 +43,8 @@ const FRAME: Duration = Duration::from_millis(100);
 /// From the wish to stop to a hard end.
 const STOP: Duration = Duration::from_secs(30);
 /// Without --verbose: what a person must know. A dependency is always "down" for the first moment.
-const QUIET: &str = "warn,skald_kit::health=error,sqlx::postgres::notice=error,librdkafka=error";
+/// A task that fails ends everything, and is told at the end.
+const QUIET: &str = "warn,skald_kit::health=error,skald_kit::lifecycle::tasks=off,sqlx::postgres::notice=error,librdkafka=error";
 const VERBOSE: &str = "info,sqlx::postgres::notice=warn";
 
 #[derive(Debug, clap::Args)]
@@ -117,6 +118,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 /// Ctrl-C, or a service that failed.
 fn interrupted(shutdown: &Shutdown) -> Result<Exit, Failure> {
     match shutdown.reason() {
+        Some(why) if why.contains("has been modified") => Err(Failure::new(Exit::Failed, why).advice(
+            "the data folder was made by another build of this version: move it away, or name another with --data",
+        )),
         Some(why) if !why.starts_with("SIG") => Err(Failure::new(Exit::Failed, why)),
         _ => Ok(Exit::Interrupted),
     }

@@ -13,6 +13,10 @@ use crate::{exit::Failure, output::screen::Screen, topics};
 
 const DATABASES: [&str; 3] = ["skald_orchestrator", "skald_inventory", "skald_payment"];
 
+/// The mock broker answers a fetch that found nothing only when its time is over, not when something comes: what is waited
+/// here is the latency of every hop. Shorter costs processor time while nothing happens.
+const MOCK_FETCH_WAIT_MS: &str = "10";
+
 /// What runs below the services.
 pub(super) struct Servers {
     postgres: Database,
@@ -50,6 +54,7 @@ impl Servers {
             Bus::Inside(broker) => {
                 kafka.bootstrap_servers = broker.bootstrap_servers();
                 kafka.create_topics = false;
+                kafka.properties.insert("fetch.wait.max.ms".into(), MOCK_FETCH_WAIT_MS.into());
                 broker.create(&topics::all(&kafka, &[skald_core::Definition::order()]))?;
             }
             Bus::Native(native) => kafka.bootstrap_servers = native.bootstrap_servers(),
