@@ -151,7 +151,7 @@ impl Board {
                 format!("accepted as {id}")
             }
             What::Stands(status, reason) => {
-                if *status == row.status && *status == OrderStatus::Pending {
+                if *status == row.status && *reason == row.reason {
                     return None;
                 }
                 row.status = *status;

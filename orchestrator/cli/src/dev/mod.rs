@@ -101,7 +101,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     let show = Show { args: &args, screen: &screen, servers: &servers, ports, began };
     let ended = tokio::select! {
         ended = show.run(&shutdown) => ended,
-        () = shutdown.requested() => interrupted(&shutdown),
+        () = shutdown.requested() => interrupted(&shutdown, &args),
     };
     screen.keep();
     shutdown.request();
@@ -115,14 +115,15 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Ctrl-C, or a service that failed.
-fn interrupted(shutdown: &Shutdown) -> Result<Exit, Failure> {
+/// Ctrl-C, or a service that failed. To be stopped is how it ends, unless it was to end by itself.
+fn interrupted(shutdown: &Shutdown, args: &Args) -> Result<Exit, Failure> {
     match shutdown.reason() {
         Some(why) if why.contains("has been modified") => Err(Failure::new(Exit::Failed, why).advice(
             "the data folder was made by another build of this version: move it away, or name another with --data",
         )),
         Some(why) if !why.starts_with("SIG") => Err(Failure::new(Exit::Failed, why)),
-        _ => Ok(Exit::Interrupted),
+        _ if args.once => Ok(Exit::Interrupted),
+        _ => Ok(Exit::Ok),
     }
 }
 
@@ -187,11 +188,7 @@ impl Show<'_> {
         }
         self.screen.say("\nUp until Ctrl-C.");
         shutdown.requested().await;
-        match interrupted(shutdown)? {
-            // To be stopped is how it ends.
-            Exit::Interrupted => Ok(Exit::Ok),
-            other => Ok(other),
-        }
+        interrupted(shutdown, self.args)
     }
 
     fn addresses(&self) {
