@@ -52,7 +52,7 @@ pub struct Row {
 }
 
 /// What the barrier remembers of a wave.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Stored {
     rows: HashMap<(Key, Slot), Row>,
     unresolved: HashSet<(Key, Slot)>,

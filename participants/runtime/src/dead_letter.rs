@@ -7,17 +7,17 @@ use skald_kit::kafka::Message;
 use crate::outcomes::Outgoing;
 
 /// Why, one line for a person.
-pub const REASON: &str = "skald-dlq-reason";
+pub const REASON: &str = "skald-reason";
 /// How often it was tried.
-pub const ATTEMPTS: &str = "skald-dlq-attempts";
+pub const ATTEMPTS: &str = "skald-attempts";
 /// Where it came from.
-pub const TOPIC: &str = "skald-dlq-topic";
+pub const TOPIC: &str = "skald-origin-topic";
 /// Where it came from.
-pub const PARTITION: &str = "skald-dlq-partition";
+pub const PARTITION: &str = "skald-origin-partition";
 /// Where it came from.
-pub const OFFSET: &str = "skald-dlq-offset";
+pub const OFFSET: &str = "skald-origin-offset";
 /// The original had no key, which is another thing than an empty one.
-pub const NO_KEY: &str = "skald-dlq-no-key";
+pub const NO_KEY: &str = "skald-origin-no-key";
 
 /// The longest reason, in characters: an error's text may quote the message.
 const REASON_LEN: usize = 1000;
@@ -36,8 +36,8 @@ pub(crate) fn of(message: &Message, reason: &str, attempts: u32) -> Outgoing {
     }
     Outgoing {
         topic: Arc::from(format!("{}.dlq", message.topic)),
-        // the dead-letter topic has as many partitions as the topic
-        partition: Some(message.partition),
+        // dead letters are few: their topic has one partition
+        partition: Some(0),
         key: message.key.clone().unwrap_or_default(),
         payload: message.payload.clone(),
         headers,

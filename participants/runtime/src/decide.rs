@@ -36,6 +36,9 @@ pub struct Plan {
     pub answers: Vec<Option<Answer>>,
     /// What a person should hear of.
     pub alarms: Vec<Alarm>,
+    /// The domain failed a command. No row guards that answer: look up again, under the domain's locks, whether it was asked
+    /// about what is still so.
+    pub failed_by_domain: bool,
 }
 
 /// A command meets an open intent.
@@ -158,7 +161,7 @@ impl Plan {
         match next {
             Next::Run => match domain.run(c) {
                 RunAnswer::Intent => self.open(c, index, Slot::Run, true),
-                RunAnswer::Failed(failed) => Some(failed.into()),
+                RunAnswer::Failed(failed) => self.fail(failed),
                 RunAnswer::Succeeded(result) => {
                     self.store(c, Slot::Run, Verdict::Done, Answer::Succeeded(Succeeded { result }))
                 }
@@ -168,7 +171,7 @@ impl Plan {
             },
             Next::Undo => match domain.undo(c) {
                 UndoAnswer::Intent => self.open(c, index, Slot::Undo, true),
-                UndoAnswer::Failed(failed) => Some(failed.into()),
+                UndoAnswer::Failed(failed) => self.fail(failed),
                 UndoAnswer::Undone(result) => {
                     self.store(c, Slot::Undo, Verdict::Done, Answer::Undone(Undone { result }))
                 }
@@ -191,6 +194,11 @@ impl Plan {
     fn store(&mut self, c: &Command, slot: Slot, verdict: Verdict, answer: Answer) -> Option<Answer> {
         self.inserts.push(Row::answered(c, slot, verdict, &answer));
         Some(answer)
+    }
+
+    fn fail(&mut self, failed: Failed) -> Option<Answer> {
+        self.failed_by_domain = true;
+        Some(failed.into())
     }
 
     fn open(&mut self, c: &Command, index: usize, slot: Slot, ready: bool) -> Option<Answer> {

@@ -122,7 +122,7 @@ async fn execute<S: Service>(
                     let outcome = Reply::to(&item.command, answer).outcome(S::NAME);
                     outcomes.extend(std::iter::repeat_n(outcome, item.origins.len()));
                 }
-                End::Poisoned(reason) => tracing::warn!(reason, "a streamed command is not answered"),
+                End::Poisoned { reason, .. } => tracing::warn!(reason, "a streamed command is not answered"),
                 End::Waits => {}
             }
         }

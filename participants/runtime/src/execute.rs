@@ -45,8 +45,13 @@ pub(crate) enum End {
     Answered(Answer),
     /// The settling of an intent answers.
     Waits,
-    /// It can't be handled; why.
-    Poisoned(String),
+    /// It can't be handled: it failed alone so often.
+    Poisoned {
+        /// Why.
+        reason: String,
+        /// How often it failed alone.
+        tries: u32,
+    },
 }
 
 /// The participant stops: nothing was decided, all of it comes again.
@@ -84,7 +89,7 @@ impl<S: Service> Executor<S> {
                 }
                 Err(_) if failures + 1 < POISON_TRIES => parts.push((part, failures + 1)),
                 Err(reason) => {
-                    let poisoned = || End::Poisoned(reason.clone());
+                    let poisoned = || End::Poisoned { reason: reason.clone(), tries: failures + 1 };
                     ended.extend(part.into_iter().map(|item| (item, poisoned())));
                 }
             }
@@ -161,6 +166,11 @@ impl<S: Service> Executor<S> {
             false => Some(shared.service.load(&mut tx, &work).await.map_err(fail)?),
         };
         let plan = triage.decide(domain.as_mut());
+        if plan.failed_by_domain && stored != look_up(&mut tx, wave).await.map_err(fail)? {
+            // no row guards a failure: what the domain took for one may be what someone else decided meanwhile
+            tx.rollback().await.map_err(fail)?;
+            return Err(Trouble::Conflict);
+        }
         if plan.is_read_only() {
             tx.rollback().await.map_err(fail)?;
             return Ok(ends(wave, plan));

@@ -36,12 +36,20 @@ pub(crate) async fn once(conn: &mut PgConnection) -> Result<Bounds, sqlx::Error>
         .fetch_one(&mut *conn)
         .await?;
     let oldest = now - millis(HORIZON);
-    let dropped = partitions::drop_before(conn, BARRIER, oldest).await?;
+    let kept = oldest.min(oldest_intent(conn).await?);
+    let dropped = partitions::drop_before(conn, BARRIER, kept).await?;
     let made = partitions::ensure(conn, BARRIER, oldest, now + millis(AHEAD), None).await?;
     if !(made.is_empty() && dropped.is_empty()) {
         tracing::info!(?made, ?dropped, "partitions of the barrier");
     }
     bounds(conn).await
+}
+
+/// An open intent's barrier row is what it will settle: its partition stays, however old.
+async fn oldest_intent(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let saga = sqlx::query_scalar!("select saga_id from skald.intent order by saga_id limit 1");
+    let saga = saga.fetch_optional(conn).await?;
+    Ok(saga.and_then(ids::timestamp_ms).unwrap_or(i64::MAX))
 }
 
 /// What the barrier can remember now.

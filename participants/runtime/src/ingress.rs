@@ -66,9 +66,9 @@ impl Ingress {
             count(&command, &end, origins.len());
             match end {
                 End::Waits => acks.extend(origins.iter().map(|message| message.ack())),
-                End::Poisoned(reason) => {
+                End::Poisoned { reason, tries } => {
                     tracing::debug!(saga = %command.saga, reason, "dead letter");
-                    origins.iter().for_each(|message| self.bury(places, message, &reason, 3));
+                    origins.iter().for_each(|message| self.bury(places, message, &reason, tries));
                 }
                 End::Answered(answer) => self.reply(places, &command, answer, &origins),
             }
@@ -107,7 +107,7 @@ fn decode(message: &Message) -> Result<Command, Malformed> {
 pub(crate) fn count(command: &Command, end: &End, deliveries: usize) {
     let answer = match end {
         End::Waits => "waits",
-        End::Poisoned(_) => "poisoned",
+        End::Poisoned { .. } => "poisoned",
         End::Answered(answer) => outcomes::label(answer),
     };
     metrics::counter!("skald_participant_commands_total", "verb" => command.verb.label(), "answer" => answer)

@@ -33,8 +33,10 @@ use crate::{
     shared::Shared,
 };
 
-/// Commands and outcomes are kept so long; what is older was sent again long ago.
+/// Commands and outcomes must outlive any outage that is survived.
 const RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
+/// Dead letters wait for a person.
+const DEAD_RETENTION_MS: i64 = 45 * 24 * 3600 * 1000;
 
 /// The service's own gRPC API; the runtime adds ParticipantService, health and reflection.
 #[derive(Debug, Default)]
@@ -48,13 +50,17 @@ pub struct Api {
 /// The topics that a participant reads and writes, for [`run`], `skald topics` and tests.
 #[must_use]
 pub fn topics_of(participant: &str, kafka: &Kafka) -> Vec<Topic> {
-    let topic = |suffix: &str| Topic {
+    let topic = |suffix: &str, partitions, retention_ms| Topic {
         name: kafka.topic(&format!("skald.{participant}.{suffix}")),
-        partitions: kafka.partitions,
-        retention_ms: Some(RETENTION_MS),
+        partitions,
+        retention_ms: Some(retention_ms),
         config: std::collections::BTreeMap::new(),
     };
-    ["commands", "outcomes", "commands.dlq"].map(topic).into()
+    vec![
+        topic("commands", kafka.partitions, RETENTION_MS),
+        topic("outcomes", kafka.partitions, RETENTION_MS),
+        topic("commands.dlq", 1, DEAD_RETENTION_MS),
+    ]
 }
 
 /// Runs the participant until the stop is asked for and everything in flight is finished. The database must have been

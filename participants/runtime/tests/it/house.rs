@@ -201,6 +201,7 @@ impl House {
     /// How many messages a topic has.
     pub(crate) async fn length(&self, suffix: &str) -> i64 {
         let kafka = self.config.kafka.clone();
+        let suffix = suffix.to_owned();
         let topic = kafka.topic(&format!("skald.toy.{suffix}"));
         let asked = tokio::task::spawn_blocking(move || {
             let consumer = plain_consumer(&kafka);

@@ -1,13 +1,18 @@
 //! Commands over Kafka: one poll with several of one saga, repeats, what is too old, and what can't be handled.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use prost::Message as _;
-use skald_kit::{kafka::Message, partitions};
+use skald_kit::{
+    kafka::{Message, partition_for_id},
+    partitions,
+};
 use skald_participant::{Verb, dead_letter};
 use skald_proto::participant::v1 as wire;
 use uuid::Uuid;
 
 use crate::{
-    house::{House, TRACE, by_saga, command, names, saga, saga_of},
+    house::{House, TRACE, ask, by_saga, command, names, saga, saga_of},
     toy::Toy,
 };
 
@@ -123,7 +128,9 @@ async fn poison_is_kept_whole_and_the_partition_moves_on() {
         house.produce(at(&good), Some(c.saga_id.as_bytes()), &c.encode_to_vec(), &[]);
     }
     house.send(&[command(&good, "reserve", Verb::Run)]).await;
-    house.start(Toy::default()).await;
+    let toy = Toy::default();
+    let panicked = Arc::clone(&toy.panics);
+    let address = house.start(toy).await;
 
     let dead = house.read("commands.dlq", 5).await;
     let outcomes = house.read("outcomes", 9).await;
@@ -150,7 +157,8 @@ async fn poison_is_kept_whole_and_the_partition_moves_on() {
     assert!(header(first, dead_letter::REASON).contains("undecodable"));
     assert_eq!(header(first, dead_letter::ATTEMPTS), "1");
     assert_eq!(header(first, dead_letter::TOPIC), house.config.kafka.topic("skald.toy.commands"));
-    assert_eq!(header(first, dead_letter::PARTITION), first.partition.to_string());
+    let partition = partition_for_id(at(&good), house.config.kafka.partitions);
+    assert_eq!(header(first, dead_letter::PARTITION), partition.to_string());
     assert!(header(find("1"), dead_letter::REASON).contains("saga_id"));
     assert!(header(find("2"), dead_letter::REASON).contains("another key"));
     let refused = find("3");
@@ -158,6 +166,12 @@ async fn poison_is_kept_whole_and_the_partition_moves_on() {
     assert!(header(refused, dead_letter::REASON).contains("no number"), "{refused:?}");
     assert_eq!(header(refused, dead_letter::ATTEMPTS), "3", "it failed alone three times");
     assert!(header(find("5"), dead_letter::REASON).contains("the toy panics"));
+
+    // alone from the start it fails exactly so often; over a stream nobody answers it
+    let before = panicked.load(Ordering::Relaxed);
+    panics.saga_id = saga();
+    assert_eq!(names(&ask(&address, &[panics]).await), Vec::<String>::new());
+    assert_eq!(panicked.load(Ordering::Relaxed) - before, 3);
 
     // all offsets are finished: the group's position is the end
     house.stop().await;

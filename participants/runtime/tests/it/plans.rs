@@ -24,8 +24,12 @@ async fn hot_statements_scan_no_table() {
         }
         looked_at += 1;
         let parameters = (1..40).take_while(|n| query.contains(&format!("${n}"))).count();
-        let nulls = vec!["null"; parameters].join(", ");
-        for sql in [format!("prepare looked as {query}"), format!("explain execute looked({nulls})")] {
+        let nulls = if parameters == 0 {
+            String::new()
+        } else {
+            format!("({})", vec!["null"; parameters].join(", "))
+        };
+        for sql in [format!("prepare looked as {query}"), format!("explain execute looked{nulls}")] {
             let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut conn).await.expect(&query);
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +35,8 @@ pub(crate) struct Toy {
     /// The whole thread freezes in a call, before its last look at the deadline.
     pub(crate) freeze_calls: Option<Arc<Ice>>,
     pub(crate) key_lifetime: Option<Duration>,
+    /// How often the domain panicked.
+    pub(crate) panics: Arc<AtomicU32>,
 }
 
 /// Freezes threads until it melts.
@@ -126,6 +131,7 @@ pub(crate) struct Things {
     things: BTreeMap<Key, Thing>,
     shelf: Option<(i64, i64)>,
     poison: bool,
+    panics: Arc<AtomicU32>,
 }
 
 struct Thing {
@@ -153,7 +159,10 @@ impl Domain for Things {
 
     fn run(&mut self, c: &Command) -> RunAnswer {
         match (c.action.as_str(), c.step.as_str()) {
-            (_, "panic") => panic!("the toy panics"),
+            (_, "panic") => {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                panic!("the toy panics")
+            }
             (_, "poison") => {
                 self.poison = true;
                 RunAnswer::Succeeded(None)
@@ -162,6 +171,9 @@ impl Domain for Things {
             ("charge", _) => {
                 self.put(c.key(), "I");
                 RunAnswer::Intent
+            }
+            _ if self.things.contains_key(&c.key()) => {
+                RunAnswer::Failed(Failed::last("HELD", "it is held already"))
             }
             _ if self.shift(1) => {
                 self.put(c.key(), "H");
@@ -182,7 +194,9 @@ impl Domain for Things {
         if c.action == "refund" {
             return UndoAnswer::Intent;
         }
-        assert_eq!(self.things[&c.key()].state, "H", "released something that was not held");
+        if self.things[&c.key()].state != "H" {
+            return UndoAnswer::Failed(Failed::last("NOT_HELD", "it is not held"));
+        }
         self.shift(-1);
         self.put(c.key(), "L");
         UndoAnswer::Undone(None)
@@ -216,9 +230,11 @@ impl Service for Toy {
     }
 
     async fn load(&self, conn: &mut PgConnection, wave: &[&Command]) -> Result<Things, sqlx::Error> {
+        // the shelf first: who waited for it sees the things that were written meanwhile
+        let row = sqlx::query("select free, held from public.shelf for update").fetch_one(&mut *conn).await?;
         let mut things = lock(conn, wave.iter().map(|c| c.key()).collect()).await?;
-        let row = sqlx::query("select free, held from public.shelf for update").fetch_one(conn).await?;
         things.shelf = Some((row.get(0), row.get(1)));
+        things.panics = Arc::clone(&self.panics);
         Ok(things)
     }
 

@@ -43,11 +43,23 @@ fn the_domains_answers_are_stored_unless_they_failed() {
     let failed = Failed::retryable("UNAVAILABLE", "later");
     for (state, verb, run, undo, expected) in [
         ("", Verb::Run, Some(RunAnswer::Rejected(rejection())), None, "run +RR =rejected"),
-        ("", Verb::Run, Some(RunAnswer::Failed(failed.clone())), None, "run =failed"),
-        ("", Verb::Run, Some(RunAnswer::Failed(Failed::last("BAD_INPUT", "no"))), None, "run =failed_final"),
+        ("", Verb::Run, Some(RunAnswer::Failed(failed.clone())), None, "run =failed doubted"),
+        (
+            "",
+            Verb::Run,
+            Some(RunAnswer::Failed(Failed::last("BAD_INPUT", "no"))),
+            None,
+            "run =failed_final doubted",
+        ),
         ("", Verb::Run, Some(RunAnswer::Intent), None, "run +RI open:R"),
-        ("RS", Verb::Undo, None, Some(UndoAnswer::Failed(failed)), "undo =failed"),
-        ("RS", Verb::Undo, None, Some(UndoAnswer::Failed(Failed::last("GONE", "no"))), "undo =failed_final"),
+        ("RS", Verb::Undo, None, Some(UndoAnswer::Failed(failed)), "undo =failed doubted"),
+        (
+            "RS",
+            Verb::Undo,
+            None,
+            Some(UndoAnswer::Failed(Failed::last("GONE", "no"))),
+            "undo =failed_final doubted",
+        ),
         ("RS", Verb::Undo, None, Some(UndoAnswer::Intent), "undo +UI open:U"),
     ] {
         let mut domain = Told { run, undo, ..Told::default() };
@@ -124,6 +136,7 @@ fn a_whole_wave_is_one_plan() {
             None,
         ],
         alarms: vec![Alarm::FromTheFuture { command: 2 }],
+        failed_by_domain: false,
     };
     assert_eq!(plan, expected);
 }
@@ -186,6 +199,7 @@ fn show(plan: &Plan, domain: &Told) -> String {
     }
     assert_eq!(plan.answers.len(), 1);
     text.extend(plan.answers[0].as_ref().map(|answer| format!("={}", label(answer))));
+    text.extend(plan.failed_by_domain.then(|| "doubted".to_owned()));
     text.extend(plan.alarms.iter().map(|_| "alarm".to_owned()));
     text.join(" ")
 }
