@@ -7,6 +7,18 @@
 /// Every contract as an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/skald.binpb"));
 
+/// The descriptors with these services alone (full names), for one server's reflection: the contracts have more services
+/// than any one server serves. Kept for the life of the process; call it once per server.
+pub fn descriptors_of(services: &[&str]) -> &'static [u8] {
+    use prost::Message;
+    let mut set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).expect("the build encoded it");
+    for file in &mut set.file {
+        let package = file.package().to_owned();
+        file.service.retain(|service| services.contains(&format!("{package}.{}", service.name()).as_str()));
+    }
+    Vec::leak(set.encode_to_vec())
+}
+
 /// `skald.participant.v1`: commands, outcomes, the participant's service.
 pub mod participant {
     pub mod v1 {

@@ -25,7 +25,7 @@ use skald_proto::{
 };
 use sqlx::Connection;
 use tokio::sync::mpsc;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
 
 use crate::{
     SERVICE,
@@ -185,7 +185,9 @@ fn start_rooms(
     let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
     let routes = Routes::new(OrderServiceServer::new(desk.clone())).add_service(SagaServiceServer::new(desk));
     let (health, stop) = (shared.health.clone(), shutdown.clone());
-    tasks.spawn("grpc", grpc::serve_on(listener, routes, &[skald_proto::DESCRIPTORS], health, stop));
+    let served = [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME];
+    let descriptors = skald_proto::descriptors_of(&served);
+    tasks.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });
     Ok(())
 }
 
