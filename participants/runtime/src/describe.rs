@@ -3,8 +3,6 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use skald_kit::{grpc::MAX_MESSAGE_BYTES, trace};
 use skald_proto::participant::v1::{
     self as wire, DescribeRequest, DescribeResponse, ExecuteRequest, ExecuteResponse,
@@ -130,14 +128,7 @@ async fn execute<S: Service>(
     Ok(outcomes)
 }
 
-/// The descriptors of `services` alone: the contracts have more services than one participant serves.
+/// The descriptors of `services` and of the participant's own service.
 pub(crate) fn descriptors(services: &[&str]) -> &'static [u8] {
-    let mut set = FileDescriptorSet::decode(skald_proto::DESCRIPTORS).unwrap_or_default();
-    for file in &mut set.file {
-        let package = file.package().to_owned();
-        let served = |name: &str| name == NAME || services.contains(&name);
-        file.service.retain(|service| served(&format!("{package}.{}", service.name())));
-    }
-    // reflection wants them for the whole life of the process; a participant starts once
-    Vec::leak(set.encode_to_vec())
+    skald_proto::descriptors_of(&[services, &[NAME]].concat())
 }
