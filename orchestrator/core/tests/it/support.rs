@@ -403,7 +403,7 @@ fn text(payload: &Payload) -> String {
 }
 
 /// A time, relative to the beginning.
-fn at(time: i64) -> String {
+pub(crate) fn at(time: i64) -> String {
     let time = Duration::from_millis((time - T0).try_into().expect("not before the beginning"));
     format!("+{}", humantime::format_duration(time).to_string().replace(' ', ""))
 }
