@@ -43,6 +43,14 @@ pub enum Mismatch {
         /// What came.
         found: u32,
     },
+    /// A newer binary decided it.
+    #[error("row {seq} was decided by rules {rules}, this binary knows up to {max}", max = crate::RULES)]
+    Newer {
+        /// The row.
+        seq: u32,
+        /// What decided.
+        rules: u32,
+    },
     /// A row's input can't be read.
     #[error("row {seq}: {why}")]
     Unreadable {
@@ -98,6 +106,9 @@ pub fn replay(definition: &Definition, saga: Uuid, request: &[u8], rows: &[Row])
         let seq = row.seq;
         if seq != state.version + 1 {
             return Err(Mismatch::Gap { after: state.version, found: seq });
+        }
+        if row.rules > crate::RULES {
+            return Err(Mismatch::Newer { seq, rules: row.rules });
         }
         let mut input = input::decode(&row.input).map_err(|why| Mismatch::Unreadable { seq, why })?;
         if let Input::Started(recorded) = &mut input {
