@@ -183,7 +183,9 @@ fn start_rooms(
     let keeper = Keeper { shared: Arc::clone(shared), inboxes: inboxes.clone(), shutdown: shutdown.clone() };
     tasks.spawn("housekeeping", keeper.run());
     let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
-    let routes = Routes::new(OrderServiceServer::new(desk.clone())).add_service(SagaServiceServer::new(desk));
+    let orders = OrderServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
+    let sagas = SagaServiceServer::new(desk).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
+    let routes = Routes::new(orders).add_service(sagas);
     let (health, stop) = (shared.health.clone(), shutdown.clone());
     let served = [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME];
     let descriptors = skald_proto::descriptors_of(&served);

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use skald_core::{
     Definition, Input, history,
     input::{Payload, Request, Signal},
+    machine::Refused,
 };
 use skald_kit::{ids, kafka::partition_for_id, trace::Traceparent};
 use sqlx::PgPool;
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc::error::TrySendError, oneshot};
 use tonic::{Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::errors;
+use super::{errors, view};
 use crate::{
     job::{Ask, Job, Origin, Reply, Submission},
     shared::Shared,
@@ -103,12 +104,16 @@ impl Desk {
         if self.shared.active.load(Ordering::Relaxed) >= self.shared.config.driver.max_active_sagas {
             return Err(errors::overloaded("as many sagas are under way as driver.max_active_sagas allows"));
         }
-        check_signals(&definition, &wish.signals)?;
         let saga = ids::mint(self.shared.clock.now_ms());
         let traceparent = caller.traceparent.unwrap_or_else(|| Traceparent::for_id(saga));
         let request = Request { input: Some(wish.input), signals: wish.signals }.encode_to_vec();
-        let digest =
-            Sha256::new().chain_update(&wish.definition).chain_update([0]).chain_update(&request).finalize();
+        let digest = Sha256::new()
+            .chain_update(&wish.definition)
+            .chain_update([0])
+            .chain_update(&wish.customer_id)
+            .chain_update([0])
+            .chain_update(&request)
+            .finalize();
         let started = history::started(&request).map_err(|e| Status::internal(e.to_string()))?;
         let submission = Submission {
             client: caller.client.clone(),
@@ -134,9 +139,20 @@ impl Desk {
     /// As [`errors::refused`].
     pub async fn fold(&self, caller: &Caller, what: &str, saga: Uuid, input: Input) -> Result<(), Status> {
         match self.ask(saga, caller, Ask::Input(input)).await? {
-            Reply::Accepted | Reply::Refused(skald_core::machine::Refused::Repeat) => Ok(()),
+            Reply::Accepted | Reply::Refused(Refused::Repeat) => Ok(()),
+            Reply::Refused(Refused::NotAllowed(why)) => {
+                let stands = self.stands(what, saga).await;
+                Err(errors::not_allowed(what, &saga.to_string(), &why, stands.as_deref()))
+            }
             other => Err(errors::refused(other, what, &saga.to_string())),
         }
+    }
+
+    /// The state's name, when it can be read.
+    async fn stands(&self, what: &str, saga: Uuid) -> Option<String> {
+        let row = self.read(what, saga).await.ok()?;
+        let definition = self.definition(row.definition_id).await.ok()?;
+        Some(view::stands(what, &row, &definition))
     }
 
     async fn ask(&self, saga: Uuid, caller: &Caller, ask: Ask) -> Result<Reply, Status> {
@@ -179,31 +195,4 @@ impl Desk {
         self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
         self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
     }
-}
-
-/// An id as callers give it.
-///
-/// # Errors
-/// INVALID_ARGUMENT naming the field.
-pub fn parse_id(field: &str, text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| {
-        let mut bad = errors::BadFields::default();
-        bad.add(field, "must be a UUID");
-        bad.into_result().expect_err("a field was added")
-    })
-}
-
-fn check_signals(definition: &Definition, signals: &[Signal]) -> Result<(), Status> {
-    let mut bad = errors::BadFields::default();
-    for (i, signal) in signals.iter().enumerate() {
-        let known = definition.index(&signal.name).is_some_and(|s| definition.steps[s].is_signal());
-        bad.check(
-            known,
-            format!("signals[{i}].name"),
-            format!("{} has no signal {:?}", definition.name, signal.name),
-        );
-        let twice = signals[..i].iter().any(|s| s.name == signal.name);
-        bad.check(!twice, format!("signals[{i}].name"), "came before in this request");
-    }
-    bad.into_result()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skald_core::machine::Refused;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 use crate::job::Reply;
 
@@ -69,6 +69,18 @@ pub fn not_found(what: &str, id: &str) -> Status {
     Status::not_found(format!("there is no {what} {id}"))
 }
 
+/// Its state does not allow it: FAILED_PRECONDITION with google.rpc.PreconditionFailure, whose one violation has the
+/// id as its subject and the state's name as its description.
+pub fn not_allowed(what: &str, id: &str, why: &str, stands: Option<&str>) -> Status {
+    let Some(stands) = stands else {
+        return Status::failed_precondition(format!("{what} {id}: {why}"));
+    };
+    let violation = PreconditionViolation::new("STATE", id, stands);
+    let details = ErrorDetails::with_precondition_failure([violation]);
+    let message = format!("{what} {id}: {why}; it is {stands}");
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
 /// A reply that is no success.
 pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
     match reply {
@@ -76,9 +88,7 @@ pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
         Reply::Quarantined => Status::failed_precondition(format!(
             "{what} {id} is quarantined: an input of it could not be handled, an operator must look"
         )),
-        Reply::Refused(Refused::NotAllowed(why)) => {
-            Status::failed_precondition(format!("{what} {id}: {why}"))
-        }
+        Reply::Refused(Refused::NotAllowed(why)) => not_allowed(what, id, &why, None),
         Reply::Refused(Refused::Malformed(why)) => Status::invalid_argument(format!("{what} {id}: {why}")),
         Reply::Refused(other) => Status::failed_precondition(format!("{what} {id}: {other}")),
         Reply::KeyTaken => Status::already_exists(

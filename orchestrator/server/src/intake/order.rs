@@ -5,19 +5,19 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, StreamExt};
 use prost_types::Any;
 use skald_core::{
-    Input,
+    Definition, Input,
     input::{CancelRequested, Signal},
 };
 use skald_proto::order::v1::{self as wire, order_service_server::OrderService};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::{
     Desk,
-    desk::{Caller, Wish, parse_id},
+    desk::{Caller, Wish},
     errors::BadFields,
     saga::{page_before, range},
     validate, view,
@@ -77,7 +77,7 @@ impl OrderService for Desk {
         &self,
         request: Request<wire::GetOrderRequest>,
     ) -> Result<Response<wire::GetOrderResponse>, Status> {
-        let id = parse_id("order_id", &request.get_ref().order_id)?;
+        let id = one_id(&request.get_ref().order_id)?;
         Ok(Response::new(wire::GetOrderResponse { order: Some(self.order(id).await?) }))
     }
 
@@ -95,12 +95,14 @@ impl OrderService for Desk {
         let mut filter = range(list.created_from.as_ref(), list.created_before.as_ref(), before);
         filter.definitions = Some(self.shared.registry.ids(DEFINITION));
         filter.customer_id = (!list.customer_id.is_empty()).then_some(list.customer_id);
-        (filter.statuses, filter.stage) = columns(status.unwrap_or_default());
-        let (rows, next_page_token) = self.page(&filter, page).await?;
-        let mut orders = Vec::with_capacity(rows.len());
-        for row in &rows {
-            orders.push(self.order_of(row).await?);
-        }
+        (filter.statuses, filter.stage) = columns(status.clone().unwrap_or_default());
+        let show = |row: &Shown, definition: &Definition| {
+            let order = view::is_order(definition).then(|| view::order(row, definition))?;
+            // The columns of one that is parked or paused don't tell which way it was going.
+            let fits = status == Ok(wire::OrderStatus::Unspecified) || status == Ok(order.status());
+            fits.then_some(order)
+        };
+        let (orders, next_page_token) = self.page(filter, page, show).await?;
         Ok(Response::new(wire::ListOrdersResponse { orders, next_page_token }))
     }
 
@@ -110,7 +112,7 @@ impl OrderService for Desk {
         &self,
         request: Request<wire::WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let id = parse_id("order_id", &request.get_ref().order_id)?;
+        let id = one_id(&request.get_ref().order_id)?;
         let shown = |desk: Desk, row: Shown| async move {
             let order = desk.order_of(&row).await?;
             let over = matches!(order.status(), wire::OrderStatus::Completed | wire::OrderStatus::Cancelled);
@@ -126,12 +128,13 @@ impl OrderService for Desk {
         let caller = Caller::of(request.metadata())?;
         let pay = request.into_inner();
         let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "order_id", &pay.order_id);
         validate::text(&mut bad, "payment_token", &pay.payment_token, 1, 128);
         validate::text(&mut bad, "request_id", &pay.request_id, 0, 128);
         bad.into_result()?;
         let signal_id = or(pay.request_id, &pay.payment_token);
         let method = wire::PaymentMethod { token: pay.payment_token };
-        let order = self.signalled(&caller, &pay.order_id, signal("pay", signal_id, &method)).await?;
+        let order = self.signalled(&caller, id, signal("pay", signal_id, &method)).await?;
         Ok(Response::new(wire::PayOrderResponse { order: Some(order) }))
     }
 
@@ -142,13 +145,14 @@ impl OrderService for Desk {
         let caller = Caller::of(request.metadata())?;
         let fulfil = request.into_inner();
         let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "order_id", &fulfil.order_id);
         validate::text(&mut bad, "seller_id", &fulfil.seller_id, 0, 64);
         validate::text(&mut bad, "reference", &fulfil.reference, 0, 128);
         validate::text(&mut bad, "request_id", &fulfil.request_id, 0, 128);
         bad.into_result()?;
         let signal_id = or(fulfil.request_id, &fulfil.reference);
         let done = wire::Fulfilment { seller_id: fulfil.seller_id, reference: fulfil.reference };
-        let order = self.signalled(&caller, &fulfil.order_id, signal("fulfil", signal_id, &done)).await?;
+        let order = self.signalled(&caller, id, signal("fulfil", signal_id, &done)).await?;
         Ok(Response::new(wire::FulfilOrderResponse { order: Some(order) }))
     }
 
@@ -159,9 +163,9 @@ impl OrderService for Desk {
         let caller = Caller::of(request.metadata())?;
         let cancel = request.into_inner();
         let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "order_id", &cancel.order_id);
         validate::text(&mut bad, "note", &cancel.note, 0, 512);
         bad.into_result()?;
-        let id = parse_id("order_id", &cancel.order_id)?;
         self.order(id).await?;
         self.fold(&caller, "order", id, Input::CancelRequested(CancelRequested { note: cancel.note }))
             .await?;
@@ -204,9 +208,12 @@ impl Desk {
     ) -> wire::SubmitOrdersResponse {
         use wire::submit_orders_response::Result as Answer;
         let client_ref = request.client_ref;
-        let submitted = match request.submit {
-            Some(submit) => self.submit(caller, submit).await,
-            None => Err(Status::new(Code::InvalidArgument, "submit is missing")),
+        let mut bad = BadFields::default();
+        validate::text(&mut bad, "client_ref", &client_ref, 0, 64);
+        bad.check(request.submit.is_some(), "submit", "is missing");
+        let submitted = match bad.into_result() {
+            Ok(()) => self.submit(caller, request.submit.unwrap_or_default()).await,
+            Err(status) => Err(status),
         };
         let result = match submitted {
             Ok(accepted) => Answer::Accepted(accepted),
@@ -221,13 +228,7 @@ impl Desk {
         wire::SubmitOrdersResponse { client_ref, result: Some(result) }
     }
 
-    async fn signalled(
-        &self,
-        caller: &Caller,
-        order_id: &str,
-        signal: Signal,
-    ) -> Result<wire::Order, Status> {
-        let id = parse_id("order_id", order_id)?;
+    async fn signalled(&self, caller: &Caller, id: Uuid, signal: Signal) -> Result<wire::Order, Status> {
         self.order(id).await?;
         self.fold(caller, "order", id, Input::Signal(signal)).await?;
         self.order(id).await
@@ -243,8 +244,14 @@ impl Desk {
         if !view::is_order(&definition) {
             return Err(super::errors::not_found("order", &row.id.to_string()));
         }
-        view::order(row, &definition)
+        Ok(view::order(row, &definition))
     }
+}
+
+fn one_id(text: &str) -> Result<Uuid, Status> {
+    let mut bad = BadFields::default();
+    let id = validate::id(&mut bad, "order_id", text);
+    bad.into_result().map(|()| id)
 }
 
 fn signal<M: prost::Name>(name: &str, signal_id: String, message: &M) -> Signal {
@@ -260,19 +267,19 @@ fn or(given: String, fallback: &str) -> String {
     if given.is_empty() { fallback.to_owned() } else { given }
 }
 
-/// The columns behind a status that customers see.
+/// The columns behind a status that customers see: all that can have it, and some more.
 fn columns(status: wire::OrderStatus) -> (Option<Vec<i16>>, Option<i16>) {
     use skald_core::state::Status;
-    // Parked and paused ones stand where they stopped, so the stage tells.
-    let forward = || Some(vec![Status::Running as i16, Status::Parked as i16, Status::Paused as i16]);
+    // Any order may be parked or paused.
+    let or_stopped = |s: Status| Some([s, Status::Parked, Status::Paused].map(|s| s as i16).to_vec());
     match status {
         wire::OrderStatus::Unspecified => (None, None),
-        wire::OrderStatus::Pending => (forward(), Some(0)),
-        wire::OrderStatus::Reserved => (forward(), Some(1)),
-        wire::OrderStatus::Paid => (forward(), Some(2)),
-        wire::OrderStatus::Fulfilled => (forward(), Some(3)),
-        wire::OrderStatus::Completed => (Some(vec![Status::Completed as i16]), None),
-        wire::OrderStatus::Cancelling => (Some(vec![Status::Compensating as i16]), None),
-        wire::OrderStatus::Cancelled => (Some(vec![Status::Compensated as i16]), None),
+        wire::OrderStatus::Pending => (or_stopped(Status::Running), Some(0)),
+        wire::OrderStatus::Reserved => (or_stopped(Status::Running), Some(1)),
+        wire::OrderStatus::Paid => (or_stopped(Status::Running), Some(2)),
+        wire::OrderStatus::Fulfilled => (or_stopped(Status::Running), Some(3)),
+        wire::OrderStatus::Completed => (or_stopped(Status::Completed), None),
+        wire::OrderStatus::Cancelling => (or_stopped(Status::Compensating), None),
+        wire::OrderStatus::Cancelled => (or_stopped(Status::Compensated), None),
     }
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::Stream;
 use skald_core::{
-    Input,
+    Definition, Input,
     input::{CancelRequested, Signal},
 };
 use skald_kit::ids;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Desk,
-    desk::{Caller, Wish, parse_id},
+    desk::{Caller, Wish},
     errors::{self, BadFields},
     validate, view,
 };
@@ -24,6 +24,10 @@ use crate::store::read::{self, Filter, Shown};
 
 /// Changes that wait for a slow watcher; more are skipped, for the newest state says it all.
 const WATCH_QUEUE: usize = 4;
+/// Rows of a list that are read at once.
+const LIST_ROWS: i64 = 100;
+/// A page of a list that is larger ends, bytes: clients take 4 MiB unless told otherwise.
+const PAGE_BYTES: usize = 1 << 20;
 /// History rows that are read at once.
 const HISTORY_PAGE: i64 = 200;
 /// The largest input, bytes.
@@ -53,9 +57,11 @@ impl SagaService for Desk {
             bad.check(size <= MAX_PAYLOAD, format!("signals[{i}].payload"), "must be at most 64 KiB");
         }
         if let Some((_, definition)) = self.shared.registry.newest(&start.definition) {
-            let url = start.input.as_ref().map_or("", |i| i.type_url.as_str());
-            let fits = definition.input.is_empty() || url.rsplit('/').next() == Some(&definition.input);
+            let fits = start.input.as_ref().is_none_or(|input| {
+                definition.input.is_empty() || input.type_url.rsplit('/').next() == Some(&definition.input)
+            });
             bad.check(fits, "input", format!("must be a {}", definition.input));
+            validate::signals(&mut bad, &definition, &start.signals);
         }
         bad.into_result()?;
         let signals = start.signals.into_iter().map(|s| signal(s, "submission".into())).collect();
@@ -71,7 +77,7 @@ impl SagaService for Desk {
     }
 
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
-        let id = parse_id("saga_id", &request.get_ref().saga_id)?;
+        let id = one_id(&request.get_ref().saga_id)?;
         let row = self.read("saga", id).await?;
         Ok(Response::new(wire::GetResponse { saga: Some(self.shown(&row, true).await?) }))
     }
@@ -84,17 +90,16 @@ impl SagaService for Desk {
         let mut bad = BadFields::default();
         let page = validate::page_size(&mut bad, list.page_size);
         let before = page_before(&mut bad, &list.page_token);
+        let status = wire::SagaStatus::try_from(list.status);
+        bad.check(status.is_ok(), "status", "is not a status of a saga");
         bad.into_result()?;
         let named = !list.definition.is_empty();
         let mut filter = range(list.created_from.as_ref(), list.created_before.as_ref(), before);
         filter.definitions = named.then(|| self.shared.registry.ids(&list.definition));
         filter.statuses = (list.status != 0).then(|| vec![list.status as i16]);
         filter.customer_id = (!list.customer_id.is_empty()).then_some(list.customer_id);
-        let (rows, next_page_token) = self.page(&filter, page).await?;
-        let mut sagas = Vec::with_capacity(rows.len());
-        for row in &rows {
-            sagas.push(self.shown(row, false).await?);
-        }
+        let show = |row: &Shown, definition: &_| Some(view::saga(row, definition, false));
+        let (sagas, next_page_token) = self.page(filter, page, show).await?;
         Ok(Response::new(wire::ListResponse { sagas, next_page_token }))
     }
 
@@ -104,7 +109,7 @@ impl SagaService for Desk {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let id = parse_id("saga_id", &request.get_ref().saga_id)?;
+        let id = one_id(&request.get_ref().saga_id)?;
         let shown = |desk: Desk, row: Shown| async move {
             let saga = desk.shown(&row, true).await?;
             let over = matches!(saga.status(), wire::SagaStatus::Completed | wire::SagaStatus::Compensated);
@@ -119,13 +124,17 @@ impl SagaService for Desk {
     ) -> Result<Response<wire::SignalResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
         let given = request.into_inner();
-        let id = parse_id("saga_id", &given.saga_id)?;
         let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "saga_id", &given.saga_id);
         validate::key(&mut bad, "signal_id", &given.signal_id);
         bad.check(given.signal.is_some(), "signal", "is missing");
         let named = given.signal.unwrap_or_default();
         let size = named.payload.as_ref().map_or(0, |p| p.value.len());
         bad.check(size <= MAX_PAYLOAD, "signal.payload", "must be at most 64 KiB");
+        bad.into_result()?;
+        let definition = self.definition(self.read("saga", id).await?.definition_id).await?;
+        let mut bad = BadFields::default();
+        validate::signal_name(&mut bad, "signal.name", &definition, &named.name);
         bad.into_result()?;
         self.fold(&caller, "saga", id, Input::Signal(signal(named, given.signal_id))).await?;
         let row = self.read("saga", id).await?;
@@ -138,8 +147,8 @@ impl SagaService for Desk {
     ) -> Result<Response<wire::CancelResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
         let given = request.into_inner();
-        let id = parse_id("saga_id", &given.saga_id)?;
         let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "saga_id", &given.saga_id);
         validate::text(&mut bad, "note", &given.note, 0, 512);
         bad.into_result()?;
         self.fold(&caller, "saga", id, Input::CancelRequested(CancelRequested { note: given.note })).await?;
@@ -153,8 +162,11 @@ impl SagaService for Desk {
         &self,
         request: Request<wire::HistoryRequest>,
     ) -> Result<Response<Self::HistoryStream>, Status> {
-        let id = parse_id("saga_id", &request.get_ref().saga_id)?;
         let mut after = request.get_ref().after_seq;
+        let mut bad = BadFields::default();
+        let id = validate::id(&mut bad, "saga_id", &request.get_ref().saga_id);
+        bad.check(after >= 0, "after_seq", "must not be negative");
+        bad.into_result()?;
         self.read("saga", id).await?;
         let desk = self.clone();
         let (out, stream) = mpsc::channel(HISTORY_PAGE as usize);
@@ -183,7 +195,7 @@ impl SagaService for Desk {
 
 impl Desk {
     async fn shown(&self, row: &Shown, with_input: bool) -> Result<wire::Saga, Status> {
-        view::saga(row, self.definition(row.definition_id).await?.as_ref(), with_input)
+        Ok(view::saga(row, self.definition(row.definition_id).await?.as_ref(), with_input))
     }
 
     async fn history_page(&self, id: Uuid, after: i32) -> Result<Vec<skald_core::history::Row>, Status> {
@@ -191,14 +203,38 @@ impl Desk {
         read::history(&mut conn, id, after, HISTORY_PAGE).await.map_err(|e| errors::unreadable(&e))
     }
 
-    /// One page, newest first, and the token of the next one.
-    pub(super) async fn page(&self, filter: &Filter, page: i64) -> Result<(Vec<Shown>, String), Status> {
+    /// One page, newest first, and the token of the next one; rows of which `show` makes nothing are passed over.
+    /// A page ends early when it is large.
+    pub(super) async fn page<T: prost::Message>(
+        &self,
+        mut filter: Filter,
+        size: usize,
+        show: impl Fn(&Shown, &Definition) -> Option<T>,
+    ) -> Result<(Vec<T>, String), Status> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        loop {
+            let rows = self.rows(&filter).await?;
+            let last = (rows.len() as i64) < LIST_ROWS;
+            for row in rows {
+                if page.len() == size || bytes >= PAGE_BYTES {
+                    return Ok((page, filter.before.to_string()));
+                }
+                filter.before = row.id;
+                let definition = self.definition(row.definition_id).await?;
+                if let Some(shown) = show(&row, &definition) {
+                    bytes += shown.encoded_len();
+                    page.push(shown);
+                }
+            }
+            if last {
+                return Ok((page, String::new()));
+            }
+        }
+    }
+
+    async fn rows(&self, filter: &Filter) -> Result<Vec<Shown>, Status> {
         let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
-        let mut rows = read::list(&mut conn, filter, page + 1).await.map_err(|e| errors::unreadable(&e))?;
-        let more = rows.len() as i64 > page;
-        rows.truncate(page as usize);
-        let token = rows.last().filter(|_| more).map(|row| row.id.to_string()).unwrap_or_default();
-        Ok((rows, token))
+        read::list(&mut conn, filter, LIST_ROWS).await.map_err(|e| errors::unreadable(&e))
     }
 
     /// The present state first, then each change, until `shown` says that it was the last one.
@@ -255,6 +291,12 @@ impl Desk {
 
 fn signal(named: wire::NamedSignal, signal_id: String) -> Signal {
     Signal { name: named.name, signal_id, payload: named.payload.map(crate::bus::wire::payload) }
+}
+
+fn one_id(text: &str) -> Result<Uuid, Status> {
+    let mut bad = BadFields::default();
+    let id = validate::id(&mut bad, "saga_id", text);
+    bad.into_result().map(|()| id)
 }
 
 /// Ids below this page's; all when there is no token.

@@ -1,6 +1,11 @@
 //! Every bad field of a request at once. The limits are the contracts'.
 
-use skald_proto::order::v1::{OrderDraft, OrderInput, OrderLine};
+use skald_core::Definition;
+use skald_proto::{
+    order::v1::{OrderDraft, OrderInput, OrderLine},
+    saga::v1::NamedSignal,
+};
+use uuid::Uuid;
 
 use super::errors::BadFields;
 
@@ -16,6 +21,29 @@ pub fn text(bad: &mut BadFields, field: &str, value: &str, min: usize, max: usiz
         if min == 0 { format!("at most {max} characters") } else { format!("{min} to {max} characters") };
     bad.check((min..=max).contains(&length), field, format!("must be {limits}, has {length}"));
     bad.check(!value.contains('\0'), field, "must not contain NUL");
+}
+
+/// An id; nil when it is none.
+pub fn id(bad: &mut BadFields, field: &str, text: &str) -> Uuid {
+    Uuid::try_parse(text).unwrap_or_else(|_| {
+        bad.add(field, "must be a UUID");
+        Uuid::nil()
+    })
+}
+
+/// Signals that come along: each one that the definition waits for, none twice.
+pub fn signals(bad: &mut BadFields, definition: &Definition, signals: &[NamedSignal]) {
+    for (i, signal) in signals.iter().enumerate() {
+        signal_name(bad, &format!("signals[{i}].name"), definition, &signal.name);
+        let twice = signals[..i].iter().any(|s| s.name == signal.name);
+        bad.check(!twice, format!("signals[{i}].name"), "came before in this request");
+    }
+}
+
+/// The name of a signal that the definition waits for.
+pub fn signal_name(bad: &mut BadFields, field: &str, definition: &Definition, name: &str) {
+    let known = definition.index(name).is_some_and(|s| definition.steps[s].is_signal());
+    bad.check(known, field, format!("{} has no signal {name:?}", definition.name));
 }
 
 /// 1 to 128 printable ASCII characters.
@@ -85,9 +113,9 @@ fn order_line(bad: &mut BadFields, i: usize, line: &OrderLine) {
 }
 
 /// A page's size: 0 means 50, at most 500.
-pub fn page_size(bad: &mut BadFields, size: i32) -> i64 {
+pub fn page_size(bad: &mut BadFields, size: i32) -> usize {
     bad.check((0..=500).contains(&size), "page_size", "must be 0 (50) to 500");
-    if size == 0 { 50 } else { i64::from(size.clamp(1, 500)) }
+    if size == 0 { 50 } else { size.clamp(1, 500) as usize }
 }
 
 #[cfg(test)]

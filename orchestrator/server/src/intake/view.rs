@@ -7,6 +7,7 @@ use skald_core::{
     input::{self, Answer, Input, Payload, Request},
     state::{self, Phase, State, Status, Step},
 };
+use skald_kit::ids;
 use skald_proto::{
     inventory::v1::OutOfStock,
     order::v1::{MissingItem, Order, OrderInput, OrderStatus},
@@ -29,45 +30,62 @@ fn some(ms: i64) -> Option<Timestamp> {
     (ms != 0).then(|| timestamp(ms))
 }
 
-/// A row's state, aligned with its definition.
-///
-/// # Errors
-/// INTERNAL naming table, column and id.
-pub fn state_of(row: &Shown, definition: &Definition) -> Result<State, tonic::Status> {
-    let broken =
-        |why: String| tonic::Status::internal(format!("table saga, column state, id {}: {why}", row.id));
+/// A row's state, aligned with its definition; else which table, column and id can't be read, and why.
+fn state_of(row: &Shown, definition: &Definition) -> Result<State, String> {
+    let broken = |why: String| format!("table saga, column state, id {}: {why}", row.id);
     let mut state = state::decode(row.format as u32, &row.state).map_err(|e| broken(e.to_string()))?;
     state.aligned(definition).ok_or_else(|| broken("it has a step that its definition has not".into()))?;
     Ok(state)
 }
 
-/// A saga with its steps.
-///
-/// # Errors
-/// As [`state_of`].
-pub fn saga(row: &Shown, definition: &Definition, with_input: bool) -> Result<wire::Saga, tonic::Status> {
-    let state = state_of(row, definition)?;
-    let input = if with_input { stored_input(row).map(any) } else { None };
-    let stage = (state.stage as usize).checked_sub(1).and_then(|i| definition.stages.get(i));
-    Ok(wire::Saga {
+/// A saga with its steps. Of one whose state can't be read: what the columns tell, and why under `quarantine`.
+pub fn saga(row: &Shown, definition: &Definition, with_input: bool) -> wire::Saga {
+    let columns = wire::Saga {
         saga_id: row.id.to_string(),
         definition: definition.name.clone(),
         definition_hash: definition.hash().iter().map(|b| format!("{b:02x}")).collect(),
-        status: status(state.shown()).into(),
+        status: Status::try_from(i32::from(row.status)).map_or(0, |s| status(s).into()),
+        stage: stage(definition, row.stage as usize).unwrap_or_default().to_owned(),
+        reason: row.reason.clone().unwrap_or_default(),
+        version: row.version,
+        created_at: created_at(row),
+        updated_at: some(row.updated_at),
+        next_wake_at: row.wake_at.map(timestamp),
+        customer_id: row.customer_id.clone(),
+        input: if with_input { stored_input(row).map(any) } else { None },
+        quarantine: row.quarantine.clone().unwrap_or_default(),
+        ..Default::default()
+    };
+    let state = match state_of(row, definition) {
+        Ok(state) => state,
+        Err(why) => return wire::Saga { quarantine: why, ..columns },
+    };
+    wire::Saga {
         phase: phase(state.phase()).into(),
-        stage: stage.cloned().unwrap_or_default(),
-        reason: state.reason.clone(),
         reason_detail: state.reason_detail.clone().map(any),
         parked: state.parked.clone(),
-        version: row.version,
-        created_at: some(state.created_at),
-        updated_at: some(row.updated_at),
-        next_wake_at: flight::next_deadline(definition, &state).or(row.wake_at).map(timestamp),
+        next_wake_at: flight::next_deadline(definition, &state).map(timestamp).or(columns.next_wake_at),
         steps: state.steps.iter().zip(&definition.steps).map(|(s, d)| step(s, &d.participant)).collect(),
-        customer_id: row.customer_id.clone(),
-        input,
-        quarantine: row.quarantine.clone().unwrap_or_default(),
-    })
+        ..columns
+    }
+}
+
+/// As lists filter by it: the time in the id.
+fn created_at(row: &Shown) -> Option<Timestamp> {
+    ids::timestamp_ms(row.id).map(timestamp)
+}
+
+fn stage(definition: &Definition, number: usize) -> Option<&str> {
+    number.checked_sub(1).and_then(|i| definition.stages.get(i)).map(String::as_str)
+}
+
+/// The name of the state in which a saga, or an order, stands.
+pub fn stands(what: &str, row: &Shown, definition: &Definition) -> String {
+    let (name, prefix) = match what {
+        "order" => (order(row, definition).status().as_str_name(), "ORDER_STATUS_"),
+        _ => (saga(row, definition, false).status().as_str_name(), "SAGA_STATUS_"),
+    };
+    name.trim_start_matches(prefix).to_owned()
 }
 
 fn stored_input(row: &Shown) -> Option<Payload> {
@@ -116,17 +134,13 @@ fn phase(phase: Phase) -> wire::Phase {
     }
 }
 
-/// An order as its customer sees it.
-///
-/// # Errors
-/// As [`state_of`]; INTERNAL when the saga is no order's.
-pub fn order(row: &Shown, definition: &Definition) -> Result<Order, tonic::Status> {
-    let state = state_of(row, definition)?;
-    let broken =
-        |why: &str| tonic::Status::internal(format!("table saga, column request, id {}: {why}", row.id));
-    let input = stored_input(row).ok_or_else(|| broken("no input"))?;
-    let input = OrderInput::decode(input.value.as_slice()).map_err(|e| broken(&e.to_string()))?;
-    Ok(Order {
+/// An order as its customer sees it. One of which something can't be read needs attention.
+pub fn order(row: &Shown, definition: &Definition) -> Order {
+    let input = stored_input(row).and_then(|input| OrderInput::decode(input.value.as_slice()).ok());
+    let state = state_of(row, definition);
+    let legible = input.is_some() && state.is_ok();
+    let (input, state) = (input.unwrap_or_default(), state.unwrap_or_else(|_| as_columns_say(row)));
+    Order {
         order_id: row.id.to_string(),
         status: order_status(&state, definition).into(),
         reason: state.reason.clone(),
@@ -137,11 +151,27 @@ pub fn order(row: &Shown, definition: &Definition) -> Result<Order, tonic::Statu
         total_minor: input.total_minor,
         note: input.note,
         needs_fulfilment: input.needs_fulfilment,
-        created_at: some(state.created_at),
+        created_at: created_at(row),
         updated_at: some(row.updated_at),
         version: row.version,
-        needs_attention: state.is_parked() || row.quarantine.is_some(),
-    })
+        needs_attention: !legible || state.is_parked() || row.quarantine.is_some(),
+    }
+}
+
+/// What is left of a state that can't be read.
+fn as_columns_say(row: &Shown) -> State {
+    let phase = match Status::try_from(i32::from(row.status)) {
+        Ok(Status::Compensating) => Phase::Compensating,
+        Ok(Status::Completed) => Phase::Completed,
+        Ok(Status::Compensated) => Phase::Compensated,
+        _ => Phase::Forward,
+    };
+    State {
+        phase: phase as i32,
+        stage: row.stage as u32,
+        reason: row.reason.clone().unwrap_or_default(),
+        ..State::default()
+    }
 }
 
 /// The saga follows a definition of orders.
@@ -154,16 +184,13 @@ fn order_status(state: &State, definition: &Definition) -> OrderStatus {
         Phase::Compensating => OrderStatus::Cancelling,
         Phase::Compensated => OrderStatus::Cancelled,
         Phase::Completed => OrderStatus::Completed,
-        Phase::Forward => {
-            let stage = (state.stage as usize).checked_sub(1).and_then(|i| definition.stages.get(i));
-            match stage.map(String::as_str) {
-                Some("RESERVED") => OrderStatus::Reserved,
-                Some("PAID") => OrderStatus::Paid,
-                Some("FULFILLED") => OrderStatus::Fulfilled,
-                Some("COMPLETED") => OrderStatus::Completed,
-                _ => OrderStatus::Pending,
-            }
-        }
+        Phase::Forward => match stage(definition, state.stage as usize) {
+            Some("RESERVED") => OrderStatus::Reserved,
+            Some("PAID") => OrderStatus::Paid,
+            Some("FULFILLED") => OrderStatus::Fulfilled,
+            Some("COMPLETED") => OrderStatus::Completed,
+            _ => OrderStatus::Pending,
+        },
     }
 }
 

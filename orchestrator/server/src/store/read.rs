@@ -12,6 +12,10 @@ pub struct Shown {
     pub definition_id: i32,
     /// Of the state's encoding.
     pub format: i16,
+    /// [`skald_core::state::Status`].
+    pub status: i16,
+    /// Index from 1 into the definition's stages; 0 = none.
+    pub stage: i16,
     /// Rises with each change.
     pub version: i32,
     /// When any instance looks at it next, ms.
@@ -20,6 +24,8 @@ pub struct Shown {
     pub quarantine: Option<String>,
     /// Whose it is.
     pub customer_id: String,
+    /// Why it turned round.
+    pub reason: Option<String>,
     /// ms
     pub updated_at: i64,
     /// The encoded state.
@@ -32,8 +38,9 @@ pub struct Shown {
 pub async fn get(conn: &mut PgConnection, id: Uuid) -> Result<Option<Shown>, sqlx::Error> {
     sqlx::query_as!(
         Shown,
-        r#"select id, definition_id, format, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
-                  quarantine, customer_id, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!", state, request
+        r#"select id, definition_id, format, status, stage, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, reason, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!",
+                  state, request
              from public.saga where id = $1"#,
         id
     )
@@ -62,8 +69,9 @@ pub struct Filter {
 pub async fn list(conn: &mut PgConnection, f: &Filter, limit: i64) -> Result<Vec<Shown>, sqlx::Error> {
     sqlx::query_as!(
         Shown,
-        r#"select id, definition_id, format, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
-                  quarantine, customer_id, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!", state, request
+        r#"select id, definition_id, format, status, stage, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, reason, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!",
+                  state, request
              from public.saga
             where id >= $1 and id < $2
               and ($3::text is null or customer_id = $3)

@@ -1,4 +1,6 @@
 //! The orchestrator against real PostgreSQL and Kafka, with participants played by the test.
 
+mod grpc;
 mod happy;
+mod replay;
 mod support;

@@ -1,0 +1,14 @@
+//! What every test stands on: a running orchestrator, participants that the test plays, readers of topics.
+
+mod participant;
+mod reader;
+mod world;
+
+use std::time::Duration;
+
+pub(crate) use participant::{Participant, Speaker, no, yes};
+pub(crate) use reader::Reader;
+pub(crate) use world::{World, draft, later};
+
+/// How long anything may take before a test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

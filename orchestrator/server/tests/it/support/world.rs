@@ -1,0 +1,154 @@
+//! A running orchestrator in this process, and clients for it.
+
+use skald_kit::{config::Secret, lifecycle::Shutdown};
+use skald_proto::{
+    order::v1::{self as order, order_service_client::OrderServiceClient},
+    saga::v1::{self as saga, saga_service_client::SagaServiceClient},
+};
+use skald_server::Config;
+use tonic::transport::Channel;
+
+use super::{DEADLINE, Participant, yes};
+
+/// One orchestrator with its own database and topics.
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) running: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    /// Starts one on a fresh database and fresh topics.
+    pub(crate) async fn start() -> World {
+        World::start_with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> World {
+        let mut config = Config::default();
+        config.postgres.url = Secret::new(skald_harness::database("server").await.url);
+        config.kafka.bootstrap_servers = skald_harness::kafka();
+        config.kafka.topic_prefix = format!("{}.", skald_harness::unique("server"));
+        // Two, so that what routes to the wrong one shows.
+        config.driver.workers = 2;
+        change(&mut config);
+        World::start_on(config).await
+    }
+
+    /// Starts one on what a config names; another may run there already.
+    pub(crate) async fn start_on(mut config: Config) -> World {
+        config.listen.grpc.set_port(skald_harness::free_port());
+        config.listen.http.set_port(skald_harness::free_port());
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(skald_server::run(config.clone(), shutdown.clone()));
+        let world = World { config, shutdown, running };
+        let ready = format!("http://{}/health/ready", world.config.listen.http);
+        skald_harness::eventually("the orchestrator is ready", DEADLINE, async || {
+            assert!(!world.running.is_finished(), "the orchestrator ended");
+            let up = skald_harness::http_status(&ready).await.is_ok_and(|status| status == 200);
+            if up && world.channel_now().await.is_some() { Some(()) } else { None }
+        })
+        .await;
+        world
+    }
+
+    async fn channel_now(&self) -> Option<Channel> {
+        let channel = self.channel();
+        let mut client = SagaServiceClient::new(channel.clone());
+        let request = saga::GetRequest { saga_id: uuid::Uuid::nil().to_string() };
+        let answer = client.get(request).await;
+        answer.is_err_and(|s| s.code() == tonic::Code::NotFound).then_some(channel)
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.config.listen.grpc)).unwrap().connect_lazy()
+    }
+
+    pub(crate) fn orders(&self) -> OrderServiceClient<Channel> {
+        OrderServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn sagas(&self) -> SagaServiceClient<Channel> {
+        SagaServiceClient::new(self.channel())
+    }
+
+    /// Stops it softly and waits for the end.
+    pub(crate) async fn stop(self) {
+        self.shutdown.request();
+        self.running.await.unwrap().unwrap();
+    }
+
+    /// Submits an order that brings everything along; gives its id.
+    pub(crate) async fn submit(&self, key: &str) -> String {
+        self.place(order::SubmitOrderRequest { idempotency_key: key.into(), order: Some(draft()) }).await
+    }
+
+    /// Submits an order; gives its id.
+    pub(crate) async fn place(&self, request: order::SubmitOrderRequest) -> String {
+        self.orders().submit_order(request).await.unwrap().into_inner().order_id
+    }
+
+    pub(crate) async fn order(&self, id: &str) -> order::Order {
+        let request = order::GetOrderRequest { order_id: id.into() };
+        self.orders().get_order(request).await.unwrap().into_inner().order.unwrap()
+    }
+
+    pub(crate) async fn saga(&self, id: &str) -> saga::Saga {
+        let request = saga::GetRequest { saga_id: id.into() };
+        self.sagas().get(request).await.unwrap().into_inner().saga.unwrap()
+    }
+
+    /// Waits until an order has this status.
+    pub(crate) async fn until(&self, id: &str, status: order::OrderStatus) -> order::Order {
+        skald_harness::eventually(&format!("order {id} is {status:?}"), DEADLINE, async || {
+            let order = self.order(id).await;
+            if order.status() == status { Ok(order) } else { Err(format!("{:?}", self.saga(id).await)) }
+        })
+        .await
+    }
+
+    /// Waits until a saga has this status.
+    pub(crate) async fn until_saga(&self, id: &str, status: saga::SagaStatus) -> saga::Saga {
+        skald_harness::eventually(&format!("saga {id} is {status:?}"), DEADLINE, async || {
+            let saga = self.saga(id).await;
+            if saga.status() == status { Ok(saga) } else { Err(format!("{saga:?}")) }
+        })
+        .await
+    }
+
+    /// One connection to the orchestrator's database.
+    pub(crate) async fn sql(&self) -> sqlx::PgConnection {
+        skald_kit::pg::connection(&self.config.postgres.url).await.unwrap()
+    }
+
+    /// Both participants of the order saga, answering yes to everything.
+    pub(crate) async fn yes(&self) -> [Participant; 2] {
+        [
+            Participant::start(&self.config.kafka, "inventory", |c| Some(yes(c))).await,
+            Participant::start(&self.config.kafka, "payment", |c| Some(yes(c))).await,
+        ]
+    }
+}
+
+/// An order with one line, paid by token, that needs no seller.
+pub(crate) fn draft() -> order::OrderDraft {
+    order::OrderDraft {
+        customer_id: "customer".into(),
+        lines: vec![order::OrderLine {
+            sku: "A".into(),
+            quantity: 1,
+            unit_price_minor: 100,
+            seller_id: String::new(),
+        }],
+        currency: "EUR".into(),
+        payment_token: Some("tok_ok".into()),
+        needs_fulfilment: false,
+        note: String::new(),
+    }
+}
+
+/// An order that is paid later.
+pub(crate) fn later(key: &str) -> order::SubmitOrderRequest {
+    let order = order::OrderDraft { payment_token: None, ..draft() };
+    order::SubmitOrderRequest { idempotency_key: key.into(), order: Some(order) }
+}
