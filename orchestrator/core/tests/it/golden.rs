@@ -19,7 +19,7 @@ pub(crate) fn read(name: &str) -> String {
 #[track_caller]
 pub(crate) fn compare(name: &str, text: &str) {
     if blessing() {
-        fs::create_dir_all(path("")).expect("the golden folder");
+        fs::create_dir_all(path(name).parent().expect("a folder")).expect("the golden folder");
         return fs::write(path(name), text).expect("a golden file");
     }
     let golden = read(name);

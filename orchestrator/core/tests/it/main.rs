@@ -1,4 +1,7 @@
 //! The core's tests: tables of whole changes, one file per kind of input; properties; golden histories.
+//!
+//! - `SKALD_BUDGET=ci|full`: how many random cases ([`random`])
+//! - `SKALD_BLESS=1`: writes the golden files anew ([`golden`])
 
 mod cancel;
 mod contradiction;
