@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skald_harness::eventually;
 use skald_participant::Verb;
+use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 
 use crate::{
@@ -25,13 +26,13 @@ async fn release_overtakes_an_uncommitted_reserve() {
         async move { ask(&slow, &[reserve]).await }
     });
     // the slow one stands in its transaction, with the row inserted and the shelf locked
-    waiting(&house, "Client", 1).await;
+    wrote_and_waits(&house).await;
     let release = tokio::spawn({
         let release = command(&id, "release", Verb::Undo);
         async move { ask(&quick, &[release]).await }
     });
     // the quick one found no row, and waits for a lock of the slow one
-    waiting(&house, "Lock", 1).await;
+    waits_for_a_lock(&house).await;
     gate.notify_one();
 
     assert_eq!(names(&reserve.await.expect("reserved")), ["succeeded"]);
@@ -52,9 +53,9 @@ async fn of_two_that_run_the_same_command_one_decides() {
     let id = saga();
     let (first, second) = (command(&id, "reserve", Verb::Run), command(&id, "reserve", Verb::Run));
     let first = tokio::spawn(async move { ask(&one, &[first]).await });
-    waiting(&house, "Client", 1).await;
+    wrote_and_waits(&house).await;
     let second = tokio::spawn(async move { ask(&other, &[second]).await });
-    waiting(&house, "Lock", 1).await;
+    waits_for_a_lock(&house).await;
     gate.notify_one();
     assert_eq!(names(&first.await.expect("answered")), ["succeeded"]);
     assert_eq!(names(&second.await.expect("answered")), ["succeeded"]);
@@ -62,20 +63,30 @@ async fn of_two_that_run_the_same_command_one_decides() {
     house.stop().await;
 }
 
-/// Waits until so many transactions wait for a lock, or for their client.
-async fn waiting(house: &House, kind: &str, n: i64) {
+/// Waits until a transaction of the toy has written its things and stays open.
+async fn wrote_and_waits(house: &House) {
+    asks(
+        house,
+        "a transaction to be held up",
+        "state = 'idle in transaction' and query like '%public.thing%'",
+    )
+    .await;
+}
+
+/// Waits until a transaction waits for a lock.
+async fn waits_for_a_lock(house: &House) {
+    asks(house, "a transaction to wait for a lock", "wait_event_type = 'Lock'").await;
+}
+
+async fn asks(house: &House, what: &str, condition: &str) {
     let mut sql = house.sql().await;
-    eventually(&format!("{n} transactions to wait for {kind}"), LONG, async || {
-        let found: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity
-             where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
-               and wait_event_type = $1 and (state = 'idle in transaction' or $1 = 'Lock')",
-        )
-        .bind(kind)
-        .fetch_one(&mut sql)
-        .await
-        .expect("counted");
-        if found >= n { Ok(()) } else { Err(found) }
+    let count = format!(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid() and {condition}"
+    );
+    eventually(what, LONG, async || {
+        let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.clone()));
+        (count.fetch_one(&mut sql).await.expect("counted") > 0).then_some(())
     })
     .await;
 }
