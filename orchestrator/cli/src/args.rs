@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, dev, serve};
+use crate::{bench, dev, migrate, orders, output::Format, sagas, serve, stock, topics};
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
 #[derive(Debug, Parser)]
@@ -11,19 +11,66 @@ use crate::{bench, dev, serve};
     version,
     propagate_version = true,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = HELP
 )]
 pub struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+const HELP: &str = "\
+Begin with:
+  skald dev                                           everything, with sample orders to watch
+  skald order submit --customer ada --line tea-green:1:4.50 --token tok_ok --watch
+  skald saga history ORDER_ID
+
+Exit codes:
+  0  it worked
+  1  it did not
+  2  arguments, settings or fields are wrong
+  3  there is no such order, saga or SKU
+  4  refused: where it stands does not allow it, or the key was used for something else
+  5  unavailable: a server does not answer or is overloaded; try again
+  6  the order that was watched was CANCELLED
+  130  ended by Ctrl-C
+
+Answers go to standard output, errors and log lines to standard error. Colours on a terminal alone; NO_COLOR
+turns them off. --output json prints one object per line, errors included, with the contracts' field names.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Try it: everything in one process, with sample orders that can be watched
+    /// Try it: everything in one process, with sample orders to watch
     Dev(dev::Args),
     /// Run one service, for production
     Serve(serve::Args),
+    /// Place, show, follow, pay, fulfil and cancel orders
+    Order(orders::Args),
+    /// Show and change stock
+    Stock(stock::Args),
+    /// Show sagas, their steps and their history
+    Saga(sagas::Args),
+    /// Bring databases up to date
+    Migrate(migrate::Args),
+    /// Check or create Kafka's topics
+    Topics(topics::Args),
     /// Measure: real servers, separate processes, a load generator, a verification at the end
     Bench(bench::Args),
+}
+
+impl Command {
+    /// How its errors are printed.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Command::Order(args) => args.format(),
+            Command::Stock(args) => args.format(),
+            Command::Saga(args) => args.format(),
+            Command::Dev(_)
+            | Command::Serve(_)
+            | Command::Migrate(_)
+            | Command::Topics(_)
+            | Command::Bench(_) => Format::Table,
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! How the command ends: the exit codes that scripts rely on, and what is told when it did not work.
 
-use std::{fmt, process::ExitCode};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::output::style::Tone;
 
 /// The exit codes. Their numbers stand in `--help` and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum Exit {
     Refused = 4,
     /// The server, its database or its broker is away or overloaded: try again.
     Unavailable = 5,
+    /// The order that was watched was cancelled.
+    Cancelled = 6,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
@@ -60,12 +66,28 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message.trim_end())?;
+impl Failure {
+    /// For eyes: the sentence, the fields, what to do.
+    pub fn text(&self, colours: bool) -> String {
+        let mut text = format!("{} {}", Tone::Bad.paint("error:", colours), self.message.trim_end());
         for (field, wrong) in &self.fields {
-            write!(f, "\n  {field}: {wrong}")?;
+            text.push_str(&format!("\n  {}: {wrong}", Tone::Strong.paint(field, colours)));
         }
-        if self.advice.is_empty() { Ok(()) } else { write!(f, "\n  → {}", self.advice) }
+        if !self.advice.is_empty() {
+            text.push_str(&format!("\n  → {}", self.advice));
+        }
+        text
+    }
+
+    /// For programs, in one line.
+    pub fn json(&self) -> serde_json::Value {
+        let field =
+            |(field, description): &(String, String)| json!({ "field": field, "description": description });
+        json!({ "error": {
+            "exit_code": self.exit as u8,
+            "message": self.message,
+            "fields": self.fields.iter().map(field).collect::<Vec<_>>(),
+            "advice": self.advice,
+        }})
     }
 }

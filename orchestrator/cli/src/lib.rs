@@ -4,12 +4,15 @@
 
 mod args;
 pub mod bench;
-mod client;
+pub mod client;
 pub mod dev;
 pub mod exit;
+mod migrate;
 pub mod orders;
 pub mod output;
+pub mod sagas;
 mod serve;
+pub mod stock;
 mod topics;
 
 use std::process::ExitCode;
@@ -17,19 +20,36 @@ use std::process::ExitCode;
 pub use args::Cli;
 use args::Command;
 use exit::Failure;
+pub use migrate::with_database;
+use output::Format;
 
 /// Runs what was asked for, tells what went wrong, and gives the exit code that `--help` documents.
 pub async fn run(cli: Cli) -> ExitCode {
-    let ended = match cli.command {
-        Command::Dev(dev) => dev::run(dev).await.map(ExitCode::from),
-        Command::Serve(serve) => serve::run(serve).await.map(ExitCode::from),
-        Command::Bench(bench) => bench::run(bench).await.map_err(Failure::from),
-    };
-    match ended {
+    let format = cli.command.format();
+    match dispatch(cli.command).await {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{failure}");
+            match format {
+                Format::Table => {
+                    eprintln!("{}", failure.text(output::style::colours(&std::io::stderr())));
+                }
+                Format::Json => eprintln!("{}", failure.json()),
+            }
             failure.exit.into()
         }
     }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    let exit = match command {
+        Command::Dev(args) => dev::run(args).await?,
+        Command::Serve(args) => serve::run(args).await?,
+        Command::Order(args) => orders::run(args).await?,
+        Command::Stock(args) => stock::run(args).await?,
+        Command::Saga(args) => sagas::run(args).await?,
+        Command::Migrate(args) => migrate::run(args).await?,
+        Command::Topics(args) => topics::run(args).await?,
+        Command::Bench(args) => return Ok(bench::run(args).await?),
+    };
+    Ok(exit.into())
 }

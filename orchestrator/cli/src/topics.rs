@@ -1,9 +1,95 @@
 //! `skald topics`: are Kafka's topics as they must be, and make those that are missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context as _;
 use skald_core::Definition;
-use skald_kit::{config::Kafka, kafka::Topic};
+use skald_kit::{
+    config::Kafka,
+    kafka::{Topic, topics},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{
+        self,
+        table::{Cell, Table},
+    },
+    serve::settings,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The brokers, the prefix, the partition count and the folder of definitions are the orchestrator's settings.
+
+Examples:
+  skald topics check --config orchestrator.toml
+  SKALD_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 SKALD_KAFKA__PARTITIONS=12 skald topics create"
+)]
+pub(crate) struct Args {
+    /// What to do
+    #[arg(value_enum)]
+    verb: Verb,
+    /// The orchestrator's settings, a TOML file; variables win over it
+    #[arg(long, value_name = "FILE", env = "SKALD_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Verb {
+    /// Say what is missing or different: exit code 1
+    Check,
+    /// Create what is missing, then check
+    Create,
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
+    let config: skald_server::Config = settings(args.config.as_deref())?;
+    let mut definitions = vec![Definition::order()];
+    if let Some(folder) = &config.definitions.folder {
+        definitions.extend(of_folder(folder)?);
+    }
+    let topics = all(&config.kafka, &definitions);
+    if args.verb == Verb::Create {
+        topics::create_missing(&config.kafka, &topics).await?;
+    }
+    topics::check(&config.kafka, &topics).await?;
+    let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">KEPT AT LEAST"]);
+    for topic in &topics {
+        let days = topic.retention_ms.map(|ms| format!("{} days", ms / 86_400_000)).unwrap_or_default();
+        table.row([Cell::from(&topic.name), topic.partitions.to_string().into(), days.into()]);
+    }
+    output::line(&table.render(output::colours()))?;
+    Ok(Exit::Ok)
+}
+
+impl From<topics::Error> for Failure {
+    fn from(error: topics::Error) -> Failure {
+        match error {
+            topics::Error::Unreachable { .. } => Failure::new(Exit::Unavailable, error.to_string())
+                .advice("kafka.bootstrap_servers (SKALD_KAFKA__BOOTSTRAP_SERVERS) names the brokers"),
+            topics::Error::Wrong(_) => Failure::new(Exit::Failed, error.to_string().replace('\n', "\n  "))
+                .advice("`skald topics create` makes what is missing; what differs must be mended by hand"),
+        }
+    }
+}
+
+fn of_folder(folder: &Path) -> anyhow::Result<Vec<Definition>> {
+    let shown = || format!("definitions.folder {}", folder.display());
+    let mut definitions = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(shown)? {
+        let file = entry.with_context(shown)?.path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let parsed = skald_core::definition::parse(&text);
+            definitions.push(parsed.with_context(|| file.display().to_string())?);
+        }
+    }
+    Ok(definitions)
+}
 
 /// Every topic that orchestrator and participants need, each once, by name.
 pub(crate) fn all(kafka: &Kafka, definitions: &[Definition]) -> Vec<Topic> {

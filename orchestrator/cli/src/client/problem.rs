@@ -12,7 +12,7 @@ impl From<Status> for Failure {
 }
 
 /// What to tell about a status.
-pub(crate) fn failure(status: &Status) -> Failure {
+pub fn failure(status: &Status) -> Failure {
     let message = match status.message() {
         "" => format!("{:?}", status.code()),
         message => message.to_owned(),

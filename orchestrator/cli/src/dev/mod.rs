@@ -34,8 +34,6 @@ use crate::{
     output::{screen::Screen, style::Tone},
 };
 
-pub(crate) use servers::with_database;
-
 /// After this, sample orders that have not ended are called wrong.
 const SETTLE: Duration = Duration::from_secs(60);
 /// How often the table is drawn.

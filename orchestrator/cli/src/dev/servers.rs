@@ -9,7 +9,7 @@ use skald_local::{Kafka, KafkaOptions, Postgres, PostgresOptions, install_postgr
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{Args, broker::Broker};
-use crate::{exit::Failure, output::screen::Screen, topics};
+use crate::{exit::Failure, migrate::with_database, output::screen::Screen, topics};
 
 const DATABASES: [&str; 3] = ["skald_orchestrator", "skald_inventory", "skald_payment"];
 
@@ -89,9 +89,9 @@ impl Servers {
         match &self.broker {
             Bus::Inside(_) => (
                 format!("{servers}  (librdkafka's mock broker, in this process)"),
-                "This broker is for trying out: its messages live in memory and are lost when it stops. No order is lost with \
-                 them:\norders are in PostgreSQL, and commands that were in flight are sent again at the next start. \
-                 --native-kafka starts a real one.",
+                "This broker is for trying out: its messages live in memory and are lost when it stops.\n\
+                 No order is lost with them: orders are in PostgreSQL, and commands that were in flight\n\
+                 are sent again at the next start. --native-kafka starts a real broker.",
             ),
             Bus::Native(_) => (format!("{servers}  (Apache Kafka, native)"), ""),
             Bus::Named(_) => (servers, ""),
@@ -162,13 +162,4 @@ async fn bus(args: &Args, folder: &std::path::Path, screen: &Screen) -> anyhow::
 fn shown(folder: &std::path::Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     folder.strip_prefix(here).unwrap_or(folder).display().to_string()
-}
-
-/// The same server, another database.
-pub(crate) fn with_database(url: &str, database: &str) -> String {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let (rest, query) = url.split_once('?').map_or((url, ""), |(rest, query)| (rest, query));
-    let authority = rest[start..].split('/').next().unwrap_or_default();
-    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-    format!("{}{authority}/{database}{query}", &rest[..start])
 }

@@ -1,0 +1,63 @@
+//! Times, money and pairs as people read them.
+
+use prost_types::Timestamp;
+
+/// `2026-11-21 01:23:20`, UTC; empty when there is none.
+pub fn time(at: Option<&Timestamp>) -> String {
+    let text = at.map(ToString::to_string).unwrap_or_default();
+    text.split(['.', 'Z']).next().unwrap_or_default().replace('T', " ")
+}
+
+/// With milliseconds: `2026-11-21 01:23:20.042`.
+pub fn precise(at: Option<&Timestamp>) -> String {
+    match at {
+        None => String::new(),
+        Some(timestamp) => format!("{}.{:03}", time(at), timestamp.nanos / 1_000_000),
+    }
+}
+
+/// Digits behind the point (ISO 4217). Two, but for these.
+fn digits(currency: &str) -> usize {
+    match currency {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI"
+        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        _ => 2,
+    }
+}
+
+/// Minor units as an amount: `4.50 EUR`, `450 JPY`.
+pub fn money(minor: i64, currency: &str) -> String {
+    let digits = digits(currency);
+    let text = format!("{:0>width$}", minor.unsigned_abs(), width = digits + 1);
+    let (whole, fraction) = text.split_at(text.len() - digits);
+    let sign = if minor < 0 { "-" } else { "" };
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction} {currency}").trim_end().to_owned()
+}
+
+/// An amount as minor units: `4.50`, `4.5` and `4` of EUR are 450, 450 and 400.
+///
+/// # Errors
+/// It is no amount, or finer than the currency.
+pub fn minor_units(amount: &str, currency: &str) -> Result<i64, String> {
+    let digits = digits(currency);
+    let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(fraction) || (amount.contains('.') && fraction.is_empty())
+    {
+        return Err(format!("{amount:?} is no amount, such as 4.50"));
+    }
+    if fraction.len() > digits {
+        return Err(format!("{amount:?} is finer than {currency} can be: {digits} digits behind the point"));
+    }
+    format!("{whole}{fraction:0<digits$}").parse().map_err(|_| format!("{amount:?} is too much"))
+}
+
+/// Names and values below each other; pairs without a value are left out.
+pub fn pairs(pairs: &[(&str, String)]) -> String {
+    let shown: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let width = shown.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = shown.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,155 @@
+//! Sagas as people see them. Pure.
+
+use serde_json::Value;
+use skald_proto::saga::v1::{HistoryEntry, Phase, Saga, SagaStatus, Step, StepStatus};
+
+use crate::output::{
+    json,
+    style::Tone,
+    table::{Cell, Table},
+    text::{pairs, precise, time},
+};
+
+fn status_name(status: SagaStatus) -> &'static str {
+    status.as_str_name().trim_start_matches("SAGA_STATUS_")
+}
+
+fn tone(status: SagaStatus) -> Tone {
+    match status {
+        SagaStatus::Completed => Tone::Good,
+        SagaStatus::Compensating | SagaStatus::Compensated => Tone::Warn,
+        SagaStatus::Parked | SagaStatus::Paused => Tone::Bad,
+        SagaStatus::Running | SagaStatus::Unspecified => Tone::Busy,
+    }
+}
+
+/// As JSON; what an `Any` of another definition holds stays unread.
+pub fn json(saga: &Saga) -> Value {
+    let mut known = saga.clone();
+    let unread = |any: &mut Option<prost_types::Any>| any.take_if(|any| !json::is_known(any));
+    let (input, detail) = (unread(&mut known.input), unread(&mut known.reason_detail));
+    let results: Vec<_> = known.steps.iter_mut().map(|step| unread(&mut step.result)).collect();
+    let mut shown = json::message(&known);
+    let mut put = |path: &str, any: Option<prost_types::Any>| {
+        if let (Some(place), Some(any)) = (shown.pointer_mut(path), any) {
+            *place = json::any(&any);
+        }
+    };
+    put("/input", input);
+    put("/reason_detail", detail);
+    for (i, result) in results.into_iter().enumerate() {
+        put(&format!("/steps/{i}/result"), result);
+    }
+    shown
+}
+
+/// All of one saga.
+pub fn one(saga: &Saga, colours: bool) -> String {
+    let status = tone(saga.status()).paint(status_name(saga.status()), colours);
+    let phase = saga.phase().as_str_name().trim_start_matches("PHASE_");
+    let phase = if saga.phase() == Phase::Unspecified { "" } else { phase };
+    let inside = |any: &Option<prost_types::Any>| {
+        any.as_ref().map(|any| json::any(any).to_string()).unwrap_or_default()
+    };
+    let head = pairs(&[
+        ("saga", saga.saga_id.clone()),
+        ("definition", format!("{} ({:.12})", saga.definition, saga.definition_hash)),
+        ("status", status),
+        ("phase", phase.to_owned()),
+        ("stage", saga.stage.clone()),
+        ("reason", saga.reason.clone()),
+        ("because", inside(&saga.reason_detail)),
+        ("parked", Tone::Bad.paint(&saga.parked, colours && !saga.parked.is_empty())),
+        ("quarantine", Tone::Bad.paint(&saga.quarantine, colours && !saga.quarantine.is_empty())),
+        ("customer", saga.customer_id.clone()),
+        ("version", saga.version.to_string()),
+        ("created", time(saga.created_at.as_ref())),
+        ("updated", precise(saga.updated_at.as_ref())),
+        ("next wake", time(saga.next_wake_at.as_ref())),
+    ]);
+    format!("{head}\n\n{}", steps(&saga.steps, colours))
+}
+
+fn steps(steps: &[Step], colours: bool) -> String {
+    let mut table = Table::new(&["STEP", "PARTICIPANT", "STATUS", ">EPOCH", ">ATTEMPT", "DEADLINE", "NOTES"]);
+    for step in steps {
+        let status = step.status();
+        let tone = match status {
+            StepStatus::Succeeded => Tone::Good,
+            StepStatus::Rejected | StepStatus::Undoing | StepStatus::Undone => Tone::Warn,
+            StepStatus::Running | StepStatus::AwaitingSignal | StepStatus::Sealing => Tone::Busy,
+            _ => Tone::Dim,
+        };
+        let some = |number: u32| if number == 0 { String::new() } else { number.to_string() };
+        table.row([
+            Cell::from(&step.name),
+            Cell::from(&step.participant),
+            Cell::new(status.as_str_name().trim_start_matches("STEP_STATUS_"), tone),
+            some(step.epoch).into(),
+            some(step.attempt).into(),
+            time(step.deadline.as_ref()).into(),
+            Cell::new(notes(step), if step.parked.is_empty() { Tone::Plain } else { Tone::Bad }),
+        ]);
+    }
+    table.render(colours)
+}
+
+fn notes(step: &Step) -> String {
+    let mut notes = Vec::new();
+    if !step.parked.is_empty() {
+        notes.push(format!("parked: {}", step.parked));
+    }
+    if step.vouched {
+        notes.push("vouched for by a person".to_owned());
+    }
+    if let Some(error) = &step.last_error {
+        notes.push(format!("{}: {} (at {})", error.code, error.message, time(error.at.as_ref())));
+    }
+    if let Some(at) = &step.next_retry_at {
+        notes.push(format!("next try at {}", precise(Some(at))));
+    }
+    if let Some(result) = &step.result {
+        notes.push(json::any(result).to_string());
+    }
+    notes.join("; ")
+}
+
+/// Every accepted input.
+pub fn history(entries: &[HistoryEntry], colours: bool) -> String {
+    let mut table = Table::new(&[">#", "AT (UTC)", "KIND", "ACTOR", "WHAT", "DIGEST"]);
+    for entry in entries {
+        table.row([
+            entry.seq.to_string().into(),
+            precise(entry.at.as_ref()).into(),
+            Cell::from(&entry.kind),
+            Cell::from(&entry.actor),
+            Cell::from(&entry.summary),
+            Cell::new(&entry.digest, Tone::Dim),
+        ]);
+    }
+    table.render(colours)
+}
+
+/// Many sagas; `more`: there are others behind them.
+pub fn list(sagas: &[Saga], more: bool, colours: bool) -> String {
+    if sagas.is_empty() {
+        return "no such saga".to_owned();
+    }
+    let mut table = Table::new(&["SAGA", "DEFINITION", "STATUS", "STAGE", "WHY", "UPDATED (UTC)"]);
+    for saga in sagas {
+        let why = [&saga.quarantine, &saga.parked, &saga.reason].into_iter().find(|why| !why.is_empty());
+        table.row([
+            Cell::from(&saga.saga_id),
+            Cell::from(&saga.definition),
+            Cell::new(status_name(saga.status()), tone(saga.status())),
+            Cell::from(&saga.stage),
+            Cell::from(why.map(String::as_str).unwrap_or_default()),
+            time(saga.updated_at.as_ref()).into(),
+        ]);
+    }
+    let mut text = table.render(colours);
+    if more {
+        text.push_str("\n… and more: --limit N shows them");
+    }
+    text
+}
