@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-pub(crate) use participant::{Participant, Speaker, no, yes};
+pub(crate) use participant::{Participant, no, yes};
 pub(crate) use reader::Reader;
 pub(crate) use world::{World, draft, later};
 

@@ -5,10 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use prost::Message as _;
 use skald_kit::{
     config::Kafka,
     kafka::{Consumer, Message, Options},
 };
+use skald_proto::order::v1::OrderEvent;
 
 /// Everything in a topic so far, from the beginning.
 pub(crate) struct Reader {
@@ -36,6 +38,13 @@ impl Reader {
         let messages = self.messages.lock().unwrap();
         let about = messages.iter().filter(|m| m.key.as_deref() == Some(key.as_bytes()));
         about.map(|m| m.header_str("ce_type").unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Order events of a key, in order.
+    pub(crate) fn order_events(&self, key: &str) -> Vec<OrderEvent> {
+        let messages = self.messages.lock().unwrap();
+        let about = messages.iter().filter(|m| m.key.as_deref() == Some(key.as_bytes()));
+        about.map(|m| OrderEvent::decode(m.payload.as_slice()).unwrap()).collect()
     }
 
     /// How often each event id came.
