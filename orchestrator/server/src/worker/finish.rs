@@ -1,6 +1,10 @@
 //! After the commit: send, answer, finish offsets, set timers. And what becomes of an input that can't be handled.
 
-use skald_core::{machine::Refused, plan::Fate};
+use skald_core::{
+    Input,
+    machine::Refused,
+    plan::{Fate, Write},
+};
 
 use super::{
     Worker,
@@ -35,7 +39,10 @@ impl Worker {
         for (i, (job, fate)) in jobs.into_iter().zip(fates).enumerate() {
             match (known.remove(&i), fate) {
                 (Some(reply), _) => job.origin.reply(reply),
-                (None, Some(fate)) => self.settle(job, fate, &mut acks),
+                (None, Some(fate)) => {
+                    step_seen(now, &job, &fate, &plan.writes);
+                    self.settle(job, fate, &mut acks);
+                }
                 (None, None) => unreachable!("every job is either known or planned"),
             }
         }
@@ -125,8 +132,8 @@ fn unusable(fate: &Fate) -> Option<String> {
 }
 
 /// What an outcome came to.
-fn count(input: &skald_core::Input, fate: &Fate) {
-    let skald_core::Input::Outcome(_) = input else { return };
+fn count(input: &Input, fate: &Fate) {
+    let Input::Outcome(_) = input else { return };
     let fate = match fate {
         Fate::Accepted { .. } => "accepted",
         Fate::Refused(Refused::Repeat) => "repeat",
@@ -138,8 +145,26 @@ fn count(input: &skald_core::Input, fate: &Fate) {
     metrics::counter!("skald_outcomes_total", "fate" => fate).increment(1);
 }
 
+/// How long a step took, from entering it to the end of its action or of its undo.
+fn step_seen(now: i64, job: &Job, fate: &Fate, writes: &[Write]) {
+    use skald_core::state::StepStatus::{NothingToUndo, Rejected, Sealed, Succeeded, Undone};
+    let (Ask::Input(Input::Outcome(outcome)), Fate::Accepted { .. }) = (&job.ask, fate) else { return };
+    let Ok(i) = writes.binary_search_by_key(&job.saga, |write| write.saga) else { return };
+    let Some(step) = writes[i].state.steps.iter().find(|step| step.name == outcome.step) else { return };
+    let end = match step.status() {
+        Succeeded => "succeeded",
+        Rejected => "rejected",
+        Sealed => "sealed",
+        Undone => "undone",
+        NothingToUndo => "nothing_to_undo",
+        _ => return,
+    };
+    let labels = [("step", outcome.step.clone()), ("end", end.to_owned())];
+    metrics::histogram!("skald_step_seconds", &labels).record((now - step.entered_at) as f64 / 1000.0);
+}
+
 /// What a saga's change looks like from outside.
-fn seen(now: i64, write: &skald_core::plan::Write) {
+fn seen(now: i64, write: &Write) {
     use skald_core::state::Status;
     if write.insert {
         metrics::counter!("skald_sagas_started_total").increment(1);
