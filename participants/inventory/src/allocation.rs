@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// How many units of one SKU; always positive when it comes out of [`lines_of`](crate::input::lines).
+/// How many units of one SKU; always positive when it comes out of [`input::lines`](crate::input::lines).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The article.

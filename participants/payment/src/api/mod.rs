@@ -22,7 +22,7 @@ use status::{Fields, of_database};
 /// As the proto says.
 const MAX_LATENCY_MS: u32 = 60_000;
 
-/// The service; clones share its pool.
+/// The service; clones share its pool. The mood is this instance's: with several, set it at each.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pool: PgPool,

@@ -110,14 +110,14 @@ async fn frozen_until_the_key_is_forgotten_nothing_is_sent() {
     })
     .await;
     frozen.thaw();
-    eventually("the thawed process to give up its call", SOON, async || {
+    let ended = eventually("the thawed process's call to end", SOON, async || {
         let metrics = frozen.metrics().await;
-        let given_up =
-            |line: &str| line.starts_with("payment_gateway_calls_total") && line.contains("not_sent");
-        metrics.lines().any(given_up).then_some(())
+        let ended = |line: &&str| line.starts_with("payment_gateway_calls_total{kind=\"charge\"");
+        metrics.lines().find(ended).map(str::to_owned)
     })
     .await;
     assert_eq!(installation.kinds(id).await, ["charge"], "charged twice");
+    assert!(ended.contains("not_sent"), "{ended}");
     assert!(matches!(frozen.answer(&charge(id, "tok_ok")).await, Answer::Succeeded(_)));
     frozen.stop().await;
 }
