@@ -107,6 +107,11 @@ impl<'a> Triage<'a> {
         Self { wave: wave.iter().map(next).collect() }
     }
 
+    /// Everything is answered by what is remembered: nothing will be written and nobody asked.
+    pub fn is_answered(&self) -> bool {
+        self.wave.iter().all(|(_, next)| matches!(next, Next::Answer(_) | Next::Future(_)))
+    }
+
     /// The commands that the domain will be asked about.
     pub fn work(&self) -> Vec<&'a Command> {
         let asks = |next: &Next| matches!(next, Next::Run | Next::Undo | Next::Seal(_));

@@ -58,9 +58,21 @@ async fn oldest_intent(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
 /// The database's.
 pub(crate) async fn bounds(conn: &mut PgConnection) -> Result<Bounds, sqlx::Error> {
     let all = partitions::existing(conn, BARRIER).await?;
-    let oldest = all.iter().map(|p| p.lower).min().unwrap_or(i64::MAX);
-    let newest = all.iter().map(|p| p.upper).max().unwrap_or(0);
+    let (oldest, newest) = longest_run(all.into_iter().map(|p| (p.lower, p.upper)));
     Ok(Bounds { oldest: ids::lower_bound(oldest), newest: ids::lower_bound(newest) })
+}
+
+/// The longest run of weeks without a gap: a partition that was kept for an open intent stands alone, and what falls between it and
+/// the others can't be remembered. Pure; expects them sorted.
+fn longest_run(weeks: impl Iterator<Item = (i64, i64)>) -> (i64, i64) {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for (lower, upper) in weeks {
+        match runs.last_mut() {
+            Some(run) if run.1 == lower => run.1 = upper,
+            _ => runs.push((lower, upper)),
+        }
+    }
+    runs.into_iter().max_by_key(|(lower, upper)| upper - lower).unwrap_or((i64::MAX, 0))
 }
 
 /// Once a day until the stop.
@@ -86,4 +98,22 @@ async fn pass<S: Service>(shared: &Shared<S>) -> Result<()> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_run;
+
+    #[test]
+    fn a_partition_that_stands_alone_does_not_count() {
+        for (weeks, run) in [
+            (vec![], (i64::MAX, 0)),
+            (vec![(0, 7)], (0, 7)),
+            (vec![(0, 7), (7, 14), (14, 21)], (0, 21)),
+            (vec![(0, 7), (70, 77), (77, 84)], (70, 84)),
+            (vec![(70, 77), (77, 84), (700, 707)], (70, 84)),
+        ] {
+            assert_eq!(longest_run(weeks.into_iter()), run);
+        }
+    }
 }

@@ -1,14 +1,13 @@
 //! Commands from Kafka: poll → waves → executed → outcomes → acknowledged. Decides nothing.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use skald_kit::{
     kafka::{Ack, Batch, Consumer, Message},
-    trace,
+    trace::{self, Traceparent},
 };
 use skald_proto::participant::v1::outcome::Answer;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use crate::{
     command::{Command, Malformed},
@@ -49,7 +48,10 @@ impl Ingress {
         let mut deliveries = Vec::with_capacity(batch.messages.len());
         for message in batch.messages {
             match decode(&message) {
-                Ok(command) => deliveries.push(Delivery { command, origin: Arc::new(message) }),
+                Ok(mut command) => {
+                    let span = span_of(&mut command);
+                    deliveries.push(Delivery { command, origin: Taken { message, span } });
+                }
                 Err(malformed) => self.bury(&mut places, &message, &malformed.to_string(), 1),
             }
         }
@@ -60,15 +62,15 @@ impl Ingress {
         Ok(())
     }
 
-    fn tell(&self, places: &mut Places, ended: Vec<(Item<Arc<Message>>, End)>) {
+    fn tell(&self, places: &mut Places, ended: Vec<(Item<Taken>, End)>) {
         let mut acks: Vec<Ack> = Vec::new();
         for (Item { command, origins }, end) in ended {
             count(&command, &end, origins.len());
             match end {
-                End::Waits => acks.extend(origins.iter().map(|message| message.ack())),
+                End::Waits => acks.extend(origins.iter().map(|taken| taken.message.ack())),
                 End::Poisoned { reason, tries } => {
                     tracing::debug!(saga = %command.saga, reason, "dead letter");
-                    origins.iter().for_each(|message| self.bury(places, message, &reason, tries));
+                    origins.iter().for_each(|taken| self.bury(places, &taken.message, &reason, tries));
                 }
                 End::Answered(answer) => self.reply(places, &command, answer, &origins),
             }
@@ -76,8 +78,11 @@ impl Ingress {
         self.consumer.done(&acks);
     }
 
-    fn reply(&self, places: &mut Places, command: &Command, answer: Answer, origins: &[Arc<Message>]) {
-        for message in origins {
+    fn reply(&self, places: &mut Places, command: &Command, answer: Answer, origins: &[Taken]) {
+        for Taken { message, span } in origins {
+            span.in_scope(
+                || tracing::debug!(saga = %command.saga, answer = outcomes::label(&answer), "answered"),
+            );
             let reply = Reply::to(command, answer.clone());
             self.outbound.reply(places, message.partition, reply, Some(message.ack()));
         }
@@ -93,10 +98,30 @@ impl Ingress {
     }
 }
 
-impl From for Arc<Message> {
+/// A message that is being handled.
+struct Taken {
+    message: Message,
+    /// From the message's arrival to its answer, when its trace is sampled. An intent's later answer is outside.
+    span: Span,
+}
+
+impl From for Taken {
     fn partition(&self) -> i32 {
-        self.partition
+        self.message.partition
     }
+}
+
+/// A span under the command's trace context, which the answer then carries. Only for sampled ones: others cost nothing.
+fn span_of(command: &mut Command) -> Span {
+    let parent = command.traceparent.as_deref().and_then(Traceparent::parse);
+    let Some(parent) = parent.filter(Traceparent::is_sampled) else { return Span::none() };
+    let verb = command.verb.label();
+    let span = tracing::info_span!("command", saga = %command.saga, step = command.step, verb, epoch = command.epoch);
+    parent.adopt(&span);
+    if let Some(own) = span.in_scope(Traceparent::current) {
+        command.traceparent = Some(own.to_string());
+    }
+    span
 }
 
 fn decode(message: &Message) -> Result<Command, Malformed> {

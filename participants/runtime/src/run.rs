@@ -19,6 +19,7 @@ use skald_kit::{
     outbox::Relay,
     pg::{self, Class},
 };
+use tokio::time::Instant;
 use tonic::service::Routes;
 
 use crate::{
@@ -84,10 +85,13 @@ pub async fn run<S: Service>(
     let last = Shutdown::new();
     let support = Tasks::new(&shutdown);
     support.spawn("http", http::serve_on(web, health.clone(), last.clone()));
-    let Some(bounds) = prepare(S::NAME, &config, &health, &shutdown).await? else {
-        last.request();
-        support.join(config.shutdown.deadline()).await?;
-        return Ok(());
+    let bounds = match prepare(S::NAME, &config, &health, &shutdown).await {
+        Ok(Some(bounds)) => bounds,
+        ended => {
+            last.request();
+            support.join(config.shutdown.deadline()).await?;
+            return ended.map(drop);
+        }
     };
     let instance = Instance::new(S::NAME, address.clone());
     let (outbound, acker) = Outbound::new(&config.kafka, S::NAME)?;
@@ -97,6 +101,7 @@ pub async fn run<S: Service>(
         instance: instance.id,
         url: config.postgres.url.clone(),
         calls: config.calls.clone(),
+        grace: config.shutdown.deadline() / 4,
         relay: relay.clone(),
         outbound: outbound.clone(),
         health: health.clone(),
@@ -132,24 +137,41 @@ pub async fn run<S: Service>(
     tracing::info!(participant = S::NAME, address, "taking commands");
 
     shutdown.requested().await;
-    consumer.drain();
-    // everything below shares the deadline: work first, then what it said, then who hears that it was heard
-    let deadline = tokio::time::Instant::now() + config.shutdown.deadline();
-    let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
-    let worked = work.join(left() / 2).await;
-    if !outbound.flush(left() / 2).await {
-        tracing::warn!("not all outcomes reached the broker; their commands come again");
+    let parts = Parts { work, support, consumer, outbound, relay, last };
+    parts.take_apart(config.shutdown.deadline()).await
+}
+
+/// What stands while the participant runs.
+struct Parts {
+    work: Tasks,
+    support: Tasks,
+    consumer: Consumer,
+    outbound: Outbound,
+    relay: Relay,
+    last: Shutdown,
+}
+
+impl Parts {
+    /// Within the deadline: work first, then what it said, then who hears that it was heard.
+    async fn take_apart(self, deadline: Duration) -> Result<()> {
+        let deadline = Instant::now() + deadline;
+        let half = || deadline.saturating_duration_since(Instant::now()) / 2;
+        self.consumer.drain();
+        let worked = self.work.join(half()).await;
+        if !self.outbound.flush(half()).await {
+            tracing::warn!("not all outcomes reached the broker; their commands come again");
+        }
+        self.relay.close(half()).await;
+        // what the flush waited for has been acknowledged; now the offsets are committed
+        if !self.consumer.close(half()).await {
+            tracing::warn!("the consumer group was not left in time");
+        }
+        self.last.request();
+        let supported = self.support.join(half()).await;
+        worked?;
+        supported?;
+        Ok(())
     }
-    relay.close(left() / 2).await;
-    // the acker hears of the last deliveries on the way of the flush; then the offsets are committed
-    if !consumer.close(left() / 2).await {
-        tracing::warn!("the consumer group was not left in time");
-    }
-    last.request();
-    let supported = support.join(left()).await;
-    worked?;
-    supported?;
-    Ok(())
 }
 
 /// Handles commands; ends as an error when the consumer failed for good, for then nothing would be handled any more.

@@ -25,6 +25,8 @@ pub(crate) struct Shared<S> {
     pub(crate) instance: Uuid,
     pub(crate) url: Secret,
     pub(crate) calls: Calls,
+    /// What calls under way may still take when the participant stops.
+    pub(crate) grace: Duration,
     pub(crate) relay: Relay,
     pub(crate) outbound: Outbound,
     pub(crate) health: Health,

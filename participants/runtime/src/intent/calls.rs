@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -84,7 +85,7 @@ impl<S: Service> Caller<S> {
 
     /// Reserves up to `wanted` places.
     pub(crate) fn reserve(&self, wanted: usize) -> Begin<S> {
-        let deadline = self.deadline(std::time::Duration::ZERO);
+        let deadline = self.deadline(Duration::ZERO);
         let place = (0..=wanted.min(self.places.available_permits())).rev().find_map(|n| {
             let n = u32::try_from(n).ok().filter(|n| *n > 0)?;
             Arc::clone(&self.places).try_acquire_many_owned(n).ok()
@@ -103,8 +104,8 @@ impl<S: Service> Caller<S> {
     }
 
     /// Until when something may be sent with a key of that age.
-    pub(crate) fn deadline(&self, age: std::time::Duration) -> Deadline {
-        let margin = std::time::Duration::from_secs(self.shared.calls.key_margin_seconds);
+    pub(crate) fn deadline(&self, age: Duration) -> Deadline {
+        let margin = Duration::from_secs(self.shared.calls.key_margin_seconds);
         let lifetime = self.shared.service.key_lifetime();
         Deadline::after(lifetime.saturating_sub(margin).saturating_sub(age))
     }
@@ -118,23 +119,48 @@ impl<S: Service> Caller<S> {
     ) {
         let Self { shared, running, ended, .. } = self.clone();
         tokio::spawn(async move {
-            let Ok(_running) = running.acquire_owned().await else { return };
-            let timeout = shared.calls.timeout();
-            let call = AssertUnwindSafe(shared.service.call(&intent, &call, deadline)).catch_unwind();
-            metrics::gauge!("skald_participant_calls_running").increment(1.0);
-            let result = match tokio::time::timeout(timeout, call).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => {
-                    tracing::error!("a call panicked; what became of it will be searched for");
-                    CallResult::Unknown { retry_after: None }
-                }
-                Err(_) => CallResult::Unknown { retry_after: None },
+            let result = tokio::select! {
+                permit = running.acquire_owned() => match permit {
+                    Ok(_permit) => bounded(&shared, &intent, call, deadline).await,
+                    Err(_) => NOT_SENT,
+                },
+                () = shared.shutdown.requested() => NOT_SENT,
             };
-            metrics::gauge!("skald_participant_calls_running").decrement(1.0);
             // without a settler the process ends; the sweeper finds the intent again
             let _ = ended.send(Ended { intent, how: How::Called(result), place });
         });
     }
+}
+
+/// It got no turn before the participant stops: whoever comes next begins at once.
+const NOT_SENT: CallResult = CallResult::NotSent { retry_after: Some(Duration::ZERO) };
+
+/// The call, cut off at its timeout and some time after a stop was asked for. What was cut off may have arrived.
+async fn bounded<S: Service>(
+    shared: &Shared<S>,
+    intent: &Intent,
+    call: <S::Domain as Domain>::Call,
+    deadline: Deadline,
+) -> CallResult {
+    let unknown = |retry_after| CallResult::Unknown { retry_after };
+    let running = metrics::gauge!("skald_participant_calls_running");
+    running.increment(1.0);
+    let called = AssertUnwindSafe(shared.service.call(intent, &call, deadline)).catch_unwind();
+    let result = tokio::select! {
+        called = called => called.unwrap_or_else(|_| {
+            tracing::error!("a call panicked; what became of it will be searched for");
+            unknown(None)
+        }),
+        () = tokio::time::sleep(shared.calls.timeout()) => unknown(None),
+        () = stopped(shared) => unknown(Some(Duration::ZERO)),
+    };
+    running.decrement(1.0);
+    result
+}
+
+async fn stopped<S>(shared: &Shared<S>) {
+    shared.shutdown.requested().await;
+    tokio::time::sleep(shared.grace).await;
 }
 
 impl<S: Service> Begin<S> {

@@ -65,6 +65,7 @@ pub(crate) async fn run<S: Service>(
         let adopt = adopted.is_none_or(|at| at.elapsed() >= DEAD_AFTER);
         let wait = match pass(&shared, &caller, &mut link, adopt).await {
             Ok(()) => {
+                shared.postgres_up();
                 gaps = backoff::gaps();
                 adopted = if adopt { Some(Instant::now()) } else { adopted };
                 every

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use skald_harness::eventually;
+use skald_kit::partitions;
 use skald_participant::Verb;
 use skald_proto::participant::v1 as wire;
+use sqlx::AssertSqlSafe;
 
 use crate::{
-    house::{House, LONG, ask, by_saga, command, names, saga},
+    house::{House, LONG, ask, by_saga, command, names, saga, saga_of},
     toy::{Gateway, Ice, Toy},
 };
 
@@ -249,4 +251,61 @@ async fn key_is_old(house: &House, life: Duration) {
         old.fetch_one(&mut sql).await.expect("asked").unwrap_or(false).then_some(())
     })
     .await;
+}
+
+/// A stop does not wait for the outside world: who hangs is cut off, who got no turn was never sent, the next start does both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_cuts_calls_off_and_the_next_start_makes_them() {
+    let mut house = House::new("stop").await;
+    house.config.shutdown.deadline_seconds = 4;
+    let gateway = Arc::new(Gateway::default());
+    gateway.with(|books| books.mood = "hang");
+    let toy = || Toy { gateway: Arc::clone(&gateway), ..Toy::default() };
+    house.start_with(toy(), |calls| calls.concurrency = 2).await;
+    let ids: Vec<String> = (0..6).map(|_| saga()).collect();
+    house.send(&ids.iter().map(|id| charge(id)).collect::<Vec<_>>()).await;
+    let hanging = || gateway.with(|books| books.called.len());
+    eventually("two calls to hang", LONG, async || (hanging() == 2).then_some(())).await;
+    house.stop().await;
+    let mut calls: Vec<i32> = sqlx::query_scalar("select calls from skald.intent")
+        .fetch_all(&mut house.sql().await)
+        .await
+        .expect("rows");
+    calls.sort_unstable();
+    assert_eq!(calls, [0, 0, 0, 0, 1, 1], "two may have arrived");
+    gateway.with(|books| books.mood = "");
+    house.start(toy()).await;
+    let told = by_saga(&house.outcomes(6).await);
+    assert!(ids.iter().all(|id| told[id] == ["succeeded"]), "{told:?}");
+    let found = gateway.with(|books| books.called.iter().filter(|(kind, _)| *kind == "find").count());
+    assert_eq!((gateway.moved("charge"), found), (6, 2), "searched for those two first");
+    house.stop().await;
+}
+
+/// What an open intent will settle stands in the barrier: its partition is kept, however old.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_intent_keeps_its_partition() {
+    let house = House::new("kept").await;
+    let old = saga_of(60);
+    let at = skald_kit::ids::timestamp_ms(old.parse().expect("an id")).expect("version 7");
+    let mut sql = house.sql().await;
+    let barrier = partitions::Table { schema: "skald", name: "barrier" };
+    partitions::ensure(&mut sql, barrier, at, at, None).await.expect("made");
+    let left = format!(
+        "insert into skald.barrier (saga_id, step, epoch, verb, verdict) values ('{old}', 'charge', 1, 'R', 'I');
+         insert into skald.intent (saga_id, step, epoch, verb, attempt, gateway_key, call_after, owner, partition)
+         values ('{old}', 'charge', 1, 'R', 1, 'k', now(), gen_random_uuid(), -1);
+         insert into public.thing values ('{old}', 'charge', 1, 'I')"
+    );
+    sqlx::raw_sql(AssertSqlSafe(left)).execute(&mut sql).await.expect("left behind");
+    let address = house.start(Toy::default()).await;
+    // between it and the others there is nothing: what falls there is refused, not tried for ever
+    let between = command(&saga_of(53), "reserve", Verb::Run);
+    assert_eq!(names(&ask(&address, &[between]).await), ["failed TOO_OLD final"]);
+    house.barrier_is(&old, "RS").await;
+    house.stop().await;
+    // the next start drops it
+    house.start(Toy::default()).await;
+    assert_eq!(house.barrier(&old).await, "");
+    house.stop().await;
 }

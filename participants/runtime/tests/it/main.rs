@@ -1,5 +1,6 @@
 //! The runtime on real PostgreSQL and Kafka, with a toy service and a toy gateway.
 
+mod api;
 mod calls;
 mod faults;
 mod house;

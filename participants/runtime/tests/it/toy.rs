@@ -73,7 +73,7 @@ pub(crate) struct Gateway {
 
 #[derive(Default)]
 pub(crate) struct Books {
-    /// What happens to the next calls: `lost before`, `lost after`, `decline`, `refuse`; else they work.
+    /// What happens to the next calls: `lost before`, `lost after`, `hang`, `decline`, `refuse`; else they work.
     pub(crate) mood: &'static str,
     /// Keys are remembered so long.
     pub(crate) lifetime: Option<Duration>,
@@ -269,6 +269,10 @@ impl Service for Toy {
     async fn call(&self, intent: &Intent, call: &&'static str, deadline: Deadline) -> CallResult {
         if let Some(ice) = &self.freeze_calls {
             ice.freeze();
+        }
+        if self.gateway.with(|books| books.mood == "hang") {
+            self.gateway.with(|books| books.called.push(("hang", intent.gateway_key.clone())));
+            std::future::pending::<()>().await;
         }
         let reference = intent.our_ref();
         let done = || if *call == "charge" { CallResult::Succeeded(None) } else { CallResult::Undone(None) };
