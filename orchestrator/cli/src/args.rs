@@ -9,7 +9,6 @@ use crate::{bench, dev, migrate, orders, output::Format, sagas, serve, stock, to
 #[command(
     name = "skald",
     version,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,

@@ -67,8 +67,8 @@ struct Common {
         default_value = "skald-cli"
     )]
     client: String,
-    /// json: as in the contracts, one object per line
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    /// table, or json: as in the contracts, one object per line
+    #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
     output: Format,
 }
 

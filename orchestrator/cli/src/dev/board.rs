@@ -116,11 +116,12 @@ impl Row {
         vec![
             Cell::new(mark, tone),
             self.sample.name.into(),
-            Cell::new(self.sample.story, Tone::Dim),
             Cell::new(dots(self.status), status_tone),
             Cell::new(if self.order_id.is_empty() { "" } else { status_name(self.status) }, status_tone),
             detail,
             format!("{:.1} s", took.as_secs_f64()).into(),
+            // Last: a narrow terminal cuts it.
+            Cell::new(self.sample.story, Tone::Dim),
         ]
     }
 }
@@ -184,7 +185,7 @@ impl Board {
 
     /// The table as it looks `now`.
     pub fn lines(&self, now: Duration, colours: bool) -> Vec<String> {
-        let mut table = Table::new(&["", "ORDER", "WHAT IT SHOWS", "STAGES", "STATUS", "", ">TIME"]);
+        let mut table = Table::new(&["", "ORDER", "STAGES", "STATUS", "", ">TIME", "WHAT IT SHOWS"]);
         for row in &self.rows {
             table.row(row.cells(now));
         }

@@ -8,7 +8,11 @@ use skald_proto::order::v1::{OrderDraft, OrderLine, SubmitOrderRequest};
 use crate::{
     client::Orchestrator,
     exit::{Exit, Failure},
-    output::{self, Format, json, text},
+    output::{
+        self, Format, json,
+        table::{Cell, pairs},
+        text,
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -76,11 +80,11 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
             shown["idempotency_key"] = key.into();
             output::line(&shown.to_string())?;
         }
-        Format::Table => output::line(&text::pairs(&[
-            ("order", accepted.order_id.clone()),
-            ("key", key),
-            ("known", known.to_owned()),
-        ]))?,
+        Format::Table => {
+            let head =
+                [("order", Cell::from(&accepted.order_id)), ("key", key.into()), ("known", known.into())];
+            output::line(&pairs(&head, output::colours()))?;
+        }
     }
     if args.watch { super::watch(&mut client, accepted.order_id, &args.server).await } else { Ok(Exit::Ok) }
 }

@@ -4,8 +4,8 @@ use skald_proto::order::v1::{Order, OrderStatus};
 
 use crate::output::{
     style::Tone,
-    table::{Cell, Table},
-    text::{money, pairs, precise, time},
+    table::{Cell, Table, pairs},
+    text::{money, precise, time},
 };
 
 /// Without the prefix that the contract needs.
@@ -23,21 +23,25 @@ fn tone(status: OrderStatus) -> Tone {
 
 /// All of one order.
 pub fn one(order: &Order, colours: bool) -> String {
-    let status = tone(order.status()).paint(status_name(order.status()), colours);
     let attention = if order.needs_attention { "it waits for a person of the shop" } else { "" };
-    let mut parts = vec![pairs(&[
-        ("order", order.order_id.clone()),
-        ("status", status),
-        ("reason", order.reason.clone()),
-        ("attention", Tone::Bad.paint(attention, colours && order.needs_attention)),
-        ("customer", order.customer_id.clone()),
-        ("total", money(order.total_minor, &order.currency)),
-        ("fulfilment", if order.needs_fulfilment { "by the seller".into() } else { String::new() }),
-        ("note", order.note.clone()),
-        ("created", time(order.created_at.as_ref())),
-        ("updated", time(order.updated_at.as_ref())),
-        ("version", order.version.to_string()),
-    ])];
+    let fulfilment = if order.needs_fulfilment { "by the seller" } else { "" };
+    let head = pairs(
+        &[
+            ("order", Cell::from(&order.order_id)),
+            ("status", Cell::new(status_name(order.status()), tone(order.status()))),
+            ("reason", Cell::from(&order.reason)),
+            ("attention", Cell::new(attention, Tone::Bad)),
+            ("customer", Cell::from(&order.customer_id)),
+            ("total", money(order.total_minor, &order.currency).into()),
+            ("fulfilment", fulfilment.into()),
+            ("note", Cell::from(&order.note)),
+            ("created", time(order.created_at.as_ref()).into()),
+            ("updated", time(order.updated_at.as_ref()).into()),
+            ("version", order.version.to_string().into()),
+        ],
+        colours,
+    );
+    let mut parts = vec![head];
     let mut lines = Table::new(&["SKU", ">QUANTITY", ">UNIT PRICE", "SELLER"]);
     for line in &order.lines {
         lines.row([

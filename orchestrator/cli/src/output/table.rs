@@ -1,4 +1,4 @@
-//! Tables as text: columns as wide as their widest cell, two blanks apart, nothing else.
+//! Tables as text: columns as wide as their widest cell, two blanks apart, nothing else. And pairs, one below the other.
 
 use super::style::Tone;
 
@@ -10,9 +10,12 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cell with a tone.
+    /// A cell with a tone. What customers wrote may hold control characters, which are no business of the terminal.
     pub fn new(text: impl Into<String>, tone: Tone) -> Cell {
-        Cell { text: text.into(), tone }
+        let text = text.into();
+        let text =
+            if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text };
+        Cell { text, tone }
     }
 }
 
@@ -76,16 +79,21 @@ impl Table {
                 line.push_str(&cell.tone.paint(&cell.text, colours));
                 owed = 0;
             }
-            owed += 2 + if cell.text.is_empty() && *right {
-                0
-            } else if *right {
-                0
-            } else {
-                blanks
-            };
+            owed += if *right { 2 } else { 2 + blanks };
         }
         line
     }
+}
+
+/// Names and values below each other; pairs without a value are left out.
+pub fn pairs(pairs: &[(&str, Cell)], colours: bool) -> String {
+    let shown: Vec<_> = pairs.iter().filter(|(_, value)| !value.text.is_empty()).collect();
+    let width = shown.iter().map(|(name, _)| chars(name)).max().unwrap_or(0);
+    let line = |(name, value): &&(&str, Cell)| {
+        let blanks = " ".repeat(width - chars(name) + 2);
+        format!("{}{blanks}{}", Tone::Dim.paint(name, colours), value.tone.paint(&value.text, colours))
+    };
+    shown.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn chars(text: &str) -> usize {

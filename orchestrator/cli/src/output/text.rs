@@ -1,4 +1,4 @@
-//! Times, money and pairs as people read them.
+//! Times and money as people read and write them.
 
 use prost_types::Timestamp;
 
@@ -52,12 +52,4 @@ pub fn minor_units(amount: &str, currency: &str) -> Result<i64, String> {
         return Err(format!("{amount:?} is finer than {currency} can be: {digits} digits behind the point"));
     }
     format!("{whole}{fraction:0<digits$}").parse().map_err(|_| format!("{amount:?} is too much"))
-}
-
-/// Names and values below each other; pairs without a value are left out.
-pub fn pairs(pairs: &[(&str, String)]) -> String {
-    let shown: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_empty()).collect();
-    let width = shown.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let lines: Vec<String> = shown.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
-    lines.join("\n")
 }

@@ -6,8 +6,8 @@ use skald_proto::saga::v1::{HistoryEntry, Phase, Saga, SagaStatus, Step, StepSta
 use crate::output::{
     json,
     style::Tone,
-    table::{Cell, Table},
-    text::{pairs, precise, time},
+    table::{Cell, Table, pairs},
+    text::{precise, time},
 };
 
 fn status_name(status: SagaStatus) -> &'static str {
@@ -30,43 +30,47 @@ pub fn json(saga: &Saga) -> Value {
     let (input, detail) = (unread(&mut known.input), unread(&mut known.reason_detail));
     let results: Vec<_> = known.steps.iter_mut().map(|step| unread(&mut step.result)).collect();
     let mut shown = json::message(&known);
-    let mut put = |path: &str, any: Option<prost_types::Any>| {
-        if let (Some(place), Some(any)) = (shown.pointer_mut(path), any) {
-            *place = json::any(&any);
+    if let Some(input) = input {
+        shown["input"] = json::any(&input);
+    }
+    if let Some(detail) = detail {
+        shown["reason_detail"] = json::any(&detail);
+    }
+    for (i, result) in results.iter().enumerate() {
+        if let Some(result) = result {
+            shown["steps"][i]["result"] = json::any(result);
         }
-    };
-    put("/input", input);
-    put("/reason_detail", detail);
-    for (i, result) in results.into_iter().enumerate() {
-        put(&format!("/steps/{i}/result"), result);
     }
     shown
 }
 
 /// All of one saga.
 pub fn one(saga: &Saga, colours: bool) -> String {
-    let status = tone(saga.status()).paint(status_name(saga.status()), colours);
-    let phase = saga.phase().as_str_name().trim_start_matches("PHASE_");
-    let phase = if saga.phase() == Phase::Unspecified { "" } else { phase };
-    let inside = |any: &Option<prost_types::Any>| {
-        any.as_ref().map(|any| json::any(any).to_string()).unwrap_or_default()
+    // At the end the status says the same.
+    let phase = match saga.phase() {
+        Phase::Forward | Phase::Compensating => saga.phase().as_str_name().trim_start_matches("PHASE_"),
+        Phase::Completed | Phase::Compensated | Phase::Unspecified => "",
     };
-    let head = pairs(&[
-        ("saga", saga.saga_id.clone()),
-        ("definition", format!("{} ({:.12})", saga.definition, saga.definition_hash)),
-        ("status", status),
-        ("phase", phase.to_owned()),
-        ("stage", saga.stage.clone()),
-        ("reason", saga.reason.clone()),
-        ("because", inside(&saga.reason_detail)),
-        ("parked", Tone::Bad.paint(&saga.parked, colours && !saga.parked.is_empty())),
-        ("quarantine", Tone::Bad.paint(&saga.quarantine, colours && !saga.quarantine.is_empty())),
-        ("customer", saga.customer_id.clone()),
-        ("version", saga.version.to_string()),
-        ("created", time(saga.created_at.as_ref())),
-        ("updated", precise(saga.updated_at.as_ref())),
-        ("next wake", time(saga.next_wake_at.as_ref())),
-    ]);
+    let because = saga.reason_detail.as_ref().map(|any| json::any(any).to_string()).unwrap_or_default();
+    let head = pairs(
+        &[
+            ("saga", Cell::from(&saga.saga_id)),
+            ("definition", format!("{} ({:.12})", saga.definition, saga.definition_hash).into()),
+            ("status", Cell::new(status_name(saga.status()), tone(saga.status()))),
+            ("phase", phase.into()),
+            ("stage", Cell::from(&saga.stage)),
+            ("reason", Cell::from(&saga.reason)),
+            ("because", because.into()),
+            ("parked", Cell::new(&saga.parked, Tone::Bad)),
+            ("quarantine", Cell::new(&saga.quarantine, Tone::Bad)),
+            ("customer", Cell::from(&saga.customer_id)),
+            ("version", saga.version.to_string().into()),
+            ("created", time(saga.created_at.as_ref()).into()),
+            ("updated", precise(saga.updated_at.as_ref()).into()),
+            ("next wake", time(saga.next_wake_at.as_ref()).into()),
+        ],
+        colours,
+    );
     format!("{head}\n\n{}", steps(&saga.steps, colours))
 }
 
@@ -116,15 +120,15 @@ fn notes(step: &Step) -> String {
 
 /// Every accepted input.
 pub fn history(entries: &[HistoryEntry], colours: bool) -> String {
-    let mut table = Table::new(&[">#", "AT (UTC)", "KIND", "ACTOR", "WHAT", "DIGEST"]);
+    let mut table = Table::new(&[">#", "AT (UTC)", "KIND", "ACTOR", "DIGEST", "WHAT"]);
     for entry in entries {
         table.row([
             entry.seq.to_string().into(),
             precise(entry.at.as_ref()).into(),
             Cell::from(&entry.kind),
             Cell::from(&entry.actor),
-            Cell::from(&entry.summary),
             Cell::new(&entry.digest, Tone::Dim),
+            Cell::from(&entry.summary),
         ]);
     }
     table.render(colours)

@@ -1,0 +1,8 @@
+//! What the command prints, how it ends, and `skald dev` from its start to its end.
+
+mod board;
+mod commands;
+mod demo;
+mod problems;
+mod tables;
+mod text;
