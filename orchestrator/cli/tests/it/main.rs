@@ -3,6 +3,7 @@
 mod board;
 mod commands;
 mod demo;
+mod e2e;
 mod problems;
 mod tables;
 mod text;

@@ -1,0 +1,16 @@
+//! The promises, judged with the real binaries as separate processes on real PostgreSQL and real Kafka.
+//!
+//! - [`world`]: the processes, each test's own, that can be killed, frozen and started again
+//! - [`shop`]: clients that repeat what got no answer, and a ledger of what they were promised
+//! - [`audit`]: the judge: plain SQL over the three databases, nothing of the code under test but the replay of histories
+//! - [`final_states`], [`kills`]: the tests
+
+mod audit;
+mod final_states;
+mod flight;
+mod kills;
+mod shop;
+mod world;
+
+/// How long anything may take before a test fails. Generous: the machine may be busy with other tests.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);

@@ -1,0 +1,275 @@
+//! The world of a test: `skald serve` as separate processes, on databases, topics and ports of their own. It starts, kills and
+//! freezes them; whether they do right is judged elsewhere.
+
+use std::{collections::BTreeMap, path::Path, process::ExitStatus};
+
+use futures::future::join_all;
+use skald_harness::{Process, ProcessBuilder};
+use skald_local::{Kafka, Postgres, child::Signal};
+use skald_proto::{
+    inventory::v1::{RestockRequest, inventory_service_client::InventoryServiceClient},
+    payment::v1::{SetGatewayMoodRequest, payment_service_client::PaymentServiceClient},
+};
+use sqlx::{Connection as _, PgConnection};
+use tonic::transport::Channel;
+
+use super::LIMIT;
+
+/// Which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Orchestrator,
+    Inventory,
+    Payment,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 3] = [Kind::Orchestrator, Kind::Inventory, Kind::Payment];
+
+    /// As on the command line, in topics and in commands.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Orchestrator => "orchestrator",
+            Kind::Inventory => "inventory",
+            Kind::Payment => "payment",
+        }
+    }
+}
+
+/// What a world is to consist of.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    instances: usize,
+    own_postgres: bool,
+    own_kafka: bool,
+    settings: Vec<(Kind, String, String)>,
+}
+
+impl Plan {
+    /// So many of each service instead of one.
+    pub(crate) fn instances(mut self, instances: usize) -> Plan {
+        self.instances = instances;
+        self
+    }
+
+    /// With a PostgreSQL that may be killed.
+    pub(crate) fn own_postgres(mut self) -> Plan {
+        self.own_postgres = true;
+        self
+    }
+
+    /// With a broker that may be killed.
+    pub(crate) fn own_kafka(mut self) -> Plan {
+        self.own_kafka = true;
+        self
+    }
+
+    /// With the definitions of this folder.
+    pub(crate) fn definitions(self, folder: &Path) -> Plan {
+        self.set(Kind::Orchestrator, "DEFINITIONS__FOLDER", &folder.display().to_string())
+    }
+
+    /// With a setting, `SECTION__FIELD`.
+    fn set(mut self, kind: Kind, name: &str, value: &str) -> Plan {
+        self.settings.push((kind, name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it all; returns when every process is ready.
+    pub(crate) async fn start(self) -> World {
+        let postgres = if self.own_postgres { Some(skald_harness::owned_postgres().await) } else { None };
+        let kafka = if self.own_kafka { Some(skald_harness::owned_kafka().await) } else { None };
+        let brokers = kafka.as_ref().map_or_else(skald_harness::kafka, Kafka::bootstrap_servers);
+        let mut urls = BTreeMap::new();
+        for kind in Kind::ALL {
+            urls.insert(kind, database(postgres.as_ref(), kind).await);
+        }
+        let prefix = format!("{}.", skald_harness::unique("e2e"));
+        let mut world = World {
+            services: BTreeMap::new(),
+            kafka,
+            postgres,
+            brokers,
+            prefix,
+            urls,
+            stocked: BTreeMap::new(),
+        };
+        // All at once: several may migrate one database and create one topic.
+        for kind in Kind::ALL {
+            let some = (0..self.instances).map(|n| Service::spawn(&self, &world, kind, n)).collect();
+            world.services.insert(kind, some);
+        }
+        join_all(world.services.values().flatten().map(Service::ready)).await;
+        world
+    }
+}
+
+async fn database(postgres: Option<&Postgres>, kind: Kind) -> String {
+    let Some(server) = postgres else { return skald_harness::database(kind.name()).await.url };
+    server.create_database(kind.name()).await.expect("a database can be created");
+    server.url(kind.name())
+}
+
+/// Running services. They end before the servers that they use.
+#[derive(Debug)]
+pub(crate) struct World {
+    services: BTreeMap<Kind, Vec<Service>>,
+    /// When it is the test's own.
+    pub(crate) kafka: Option<Kafka>,
+    /// When it is the test's own.
+    pub(crate) postgres: Option<Postgres>,
+    /// Bootstrap servers.
+    pub(crate) brokers: String,
+    /// Before every topic's and group's name.
+    pub(crate) prefix: String,
+    urls: BTreeMap<Kind, String>,
+    /// Units that were stocked, by SKU.
+    pub(crate) stocked: BTreeMap<String, i64>,
+}
+
+impl World {
+    /// One process of each service, on the shared servers.
+    pub(crate) fn plan() -> Plan {
+        Plan { instances: 1, own_postgres: false, own_kafka: false, settings: Vec::new() }
+    }
+
+    /// An instance, counted from 0.
+    pub(crate) fn service(&self, kind: Kind, n: usize) -> &Service {
+        &self.services[&kind][n]
+    }
+
+    /// The same, to be started again.
+    pub(crate) fn service_mut(&mut self, kind: Kind, n: usize) -> &mut Service {
+        &mut self.services.get_mut(&kind).expect("every kind has services")[n]
+    }
+
+    /// All instances of a service.
+    pub(crate) fn all(&self, kind: Kind) -> &[Service] {
+        &self.services[&kind]
+    }
+
+    /// A connection of the test's own to a service's database.
+    pub(crate) async fn sql(&self, kind: Kind) -> PgConnection {
+        PgConnection::connect(&self.urls[&kind]).await.expect("the database answers")
+    }
+
+    /// Puts goods on the shelf, through the API.
+    pub(crate) async fn stock(&mut self, goods: &[(&str, i64)]) {
+        let mut client = InventoryServiceClient::new(self.service(Kind::Inventory, 0).channel());
+        for (sku, units) in goods {
+            let request = RestockRequest {
+                sku: (*sku).to_owned(),
+                delta: *units,
+                request_id: skald_harness::unique("restock"),
+                actor: "the test".into(),
+                reason: "something to sell".into(),
+            };
+            client.restock(request).await.expect("restocked");
+            *self.stocked.entry((*sku).to_owned()).or_default() += units;
+        }
+    }
+
+    /// Makes a payment instance's gateway slow from now on.
+    pub(crate) async fn slow_gateway(&self, n: usize, latency_ms: u32) {
+        let mut client = PaymentServiceClient::new(self.service(Kind::Payment, n).channel());
+        let mood = SetGatewayMoodRequest { latency_ms, ..Default::default() };
+        client.set_gateway_mood(mood).await.expect("the mood is set");
+    }
+}
+
+/// One process that can be killed and started again at the same address.
+#[derive(Debug)]
+pub(crate) struct Service {
+    kind: Kind,
+    grpc: u16,
+    http: u16,
+    builder: ProcessBuilder,
+    process: Process,
+    /// Kept for their logs.
+    former: Vec<Process>,
+}
+
+impl Service {
+    fn spawn(plan: &Plan, world: &World, kind: Kind, n: usize) -> Service {
+        let (grpc, http) = (skald_harness::free_port(), skald_harness::free_port());
+        let mut builder = Process::builder(format!("{}-{n}", kind.name()), skald_harness::binary("skald"))
+            .args(["serve", kind.name()])
+            .env("SKALD_POSTGRES__URL", &world.urls[&kind])
+            .env("SKALD_KAFKA__BOOTSTRAP_SERVERS", &world.brokers)
+            .env("SKALD_KAFKA__TOPIC_PREFIX", &world.prefix)
+            // The shortest that a broker allows: who was killed is missed that much later.
+            .env("SKALD_KAFKA__PROPERTIES", r#"{"session.timeout.ms"="6000"}"#)
+            .env("SKALD_LISTEN__GRPC", format!("127.0.0.1:{grpc}"))
+            .env("SKALD_LISTEN__HTTP", format!("127.0.0.1:{http}"));
+        if kind == Kind::Orchestrator {
+            // Times are configured down, or most of a test would be waiting for the next try.
+            builder = builder
+                .env("SKALD_DRIVER__RESEND_GAPS_MS", "[1000, 2000, 4000]")
+                .env("SKALD_DRIVER__RESEND_CANARIES_PER_SECOND", "50");
+        }
+        for (_, name, value) in plan.settings.iter().filter(|(of, ..)| *of == kind) {
+            builder = builder.env(format!("SKALD_{name}"), value);
+        }
+        let process = builder.clone().spawn();
+        Service { kind, grpc, http, builder, process, former: Vec::new() }
+    }
+
+    /// Waits until it takes work.
+    pub(crate) async fn ready(&self) {
+        self.process.wait_ready(&format!("http://127.0.0.1:{}/health/ready", self.http)).await;
+    }
+
+    /// Where its gRPC is; also in its row of `skald.instance`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.grpc)
+    }
+
+    /// Connects when it is used, and again when it broke.
+    pub(crate) fn channel(&self) -> Channel {
+        let address = format!("http://{}", self.address());
+        Channel::from_shared(address).expect("an address").timeout(LIMIT / 4).connect_lazy()
+    }
+
+    /// SIGKILL; it is gone when this returns.
+    pub(crate) async fn kill9(&self) {
+        self.process.kill9().await;
+    }
+
+    /// SIGTERM.
+    pub(crate) fn sigterm(&self) {
+        self.process.sigterm();
+    }
+
+    /// SIGSTOP: from here on it does nothing, and what it was doing stays half done.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// How it ended by itself.
+    pub(crate) async fn ended(&self) -> ExitStatus {
+        self.process.wait(LIMIT).await
+    }
+
+    /// It has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.status().is_none()
+    }
+
+    /// What it wrote since it was started last.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Starts it again at the same address, and waits until it takes work.
+    pub(crate) async fn restart(&mut self) {
+        assert!(!self.is_running(), "{} still runs", self.kind.name());
+        let process = self.builder.clone().spawn();
+        self.former.push(std::mem::replace(&mut self.process, process));
+        self.ready().await;
+    }
+}
