@@ -3,20 +3,35 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rdkafka::error::RDKafkaErrorCode;
 use skald_kit::{
     config::Kafka,
-    kafka::{Ack, Message, Producer, Record},
+    kafka::{Ack, DeliveryError, Message, Producer, Record, SendError},
 };
+use tokio::sync::oneshot;
 
 use super::{Outcomes, topics};
 
 /// A refused or failed dead letter is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The largest record, bytes: what a broker takes by default, twice, so that the headers that are added don't make a
+/// message too large for its own dead letters. The topic allows as much.
+pub(super) const LARGEST: usize = 2 << 20;
+/// Of a message that is larger still, so much is kept.
+const CUT: usize = 1 << 19;
+
+type Delivery = Result<(), DeliveryError>;
+
+enum Sent {
+    Yes,
+    NotNow,
+    TooLarge,
+}
 
 /// Where dead letters go.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    producer: Producer<tokio::sync::oneshot::Sender<bool>>,
+    producer: Producer<oneshot::Sender<Delivery>>,
     outcomes: Outcomes,
 }
 
@@ -26,20 +41,29 @@ impl DeadLetters {
     /// # Errors
     /// librdkafka does not accept the configuration.
     pub fn start(kafka: &Kafka, outcomes: Outcomes) -> anyhow::Result<DeadLetters> {
-        let producer = Producer::new(kafka, |told: tokio::sync::oneshot::Sender<bool>, result| {
-            let _ = told.send(result.is_ok());
+        let mut kafka = kafka.clone();
+        kafka.properties.entry("message.max.bytes".to_owned()).or_insert(LARGEST.to_string());
+        let producer = Producer::new(&kafka, |told: oneshot::Sender<Delivery>, result| {
+            let _ = told.send(result);
         })?;
         Ok(DeadLetters { producer, outcomes })
     }
 
-    /// Keeps a message as a dead letter, however long it takes, and then finishes its offset.
-    pub fn put(&self, message: Message, why: impl Into<String>) {
+    /// Keeps a message that failed `attempts` times as a dead letter, however long it takes, and then finishes its
+    /// offset.
+    pub fn put(&self, message: Message, why: impl Into<String>, attempts: u32) {
         let (this, why) = (self.clone(), why.into());
         metrics::counter!("skald_dead_letters_total", "topic" => message.topic.to_string()).increment(1);
         tracing::warn!(topic = %message.topic, partition = message.partition, offset = message.offset, why, "dead letter");
         let message = Arc::new(message);
         tokio::spawn(async move {
-            while !this.sent(&message, &why).await {
+            let mut most = usize::MAX;
+            loop {
+                match this.sent(&message, &why, attempts, most).await {
+                    Sent::Yes => break,
+                    Sent::TooLarge => most = CUT,
+                    Sent::NotNow => {}
+                }
                 tokio::time::sleep(AGAIN).await;
             }
             let ack: Ack = message.ack();
@@ -47,25 +71,37 @@ impl DeadLetters {
         });
     }
 
-    async fn sent(&self, message: &Message, why: &str) -> bool {
+    async fn sent(&self, message: &Message, why: &str, attempts: u32, most: usize) -> Sent {
         let (partition, offset) = (message.partition.to_string(), message.offset.to_string());
+        let (attempts, bytes) = (attempts.to_string(), message.payload.len().to_string());
         let mut headers: Vec<(&str, &[u8])> =
             message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         headers.extend([
             ("skald-reason", why.as_bytes()),
-            ("skald-attempts", b"1".as_slice()),
+            ("skald-attempts", attempts.as_bytes()),
             ("skald-origin-topic", message.topic.as_bytes()),
             ("skald-origin-partition", partition.as_bytes()),
             ("skald-origin-offset", offset.as_bytes()),
         ]);
-        let (told, delivered) = tokio::sync::oneshot::channel();
+        if message.payload.len() > most {
+            headers.push(("skald-cut-from-bytes", bytes.as_bytes()));
+        }
+        let (told, delivered) = oneshot::channel();
         let record = Record {
             topic: &topics::dead_letters(&message.topic),
             partition: None,
             key: message.key.as_deref().unwrap_or_default(),
-            payload: &message.payload,
+            payload: &message.payload[..message.payload.len().min(most)],
             headers: &headers,
         };
-        self.producer.send(record, told).is_ok() && delivered.await.unwrap_or(false)
+        match self.producer.send(record, told) {
+            Err((SendError::TooLarge, _)) => Sent::TooLarge,
+            Err(_) => Sent::NotNow,
+            Ok(()) => match delivered.await {
+                Ok(Ok(())) => Sent::Yes,
+                Ok(Err(error)) if error.code == RDKafkaErrorCode::MessageSizeTooLarge => Sent::TooLarge,
+                _ => Sent::NotNow,
+            },
+        }
     }
 }

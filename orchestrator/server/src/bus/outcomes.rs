@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use skald_core::Input;
 use skald_kit::{
     config::Kafka,
-    kafka::{Ack, Batch, Consumer, Options},
+    kafka::{Ack, Batch, Consumer, Message, Options},
 };
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{Budget, DeadLetters, topics, wire};
 use crate::{
@@ -23,6 +24,8 @@ const GROUP: &str = "skald-orchestrator";
 #[derive(Clone, Debug)]
 pub struct Outcomes {
     consumer: Consumer,
+    /// Whose topic it is, by name.
+    participants: Arc<BTreeMap<String, String>>,
 }
 
 impl Outcomes {
@@ -34,10 +37,21 @@ impl Outcomes {
         kafka: &Kafka,
         participants: impl IntoIterator<Item = String>,
     ) -> anyhow::Result<(Outcomes, mpsc::Receiver<Batch>)> {
-        let topics = participants.into_iter().map(|p| topics::outcomes(kafka, &p)).collect();
+        let participants: BTreeMap<String, String> =
+            participants.into_iter().map(|p| (topics::outcomes(kafka, &p), p)).collect();
         let group = kafka.topic(GROUP);
-        let (consumer, batches) = Consumer::start(kafka, Options::new(group, topics))?;
-        Ok((Outcomes { consumer }, batches))
+        let options = Options::new(group, participants.keys().cloned().collect());
+        let (consumer, batches) = Consumer::start(kafka, options)?;
+        Ok((Outcomes { consumer, participants: Arc::new(participants) }, batches))
+    }
+
+    /// Reads a message. Each participant has a topic of its own, and speaks for itself alone.
+    fn read(&self, message: &Message) -> Result<(Uuid, String, skald_core::input::Outcome), String> {
+        let (saga, says, outcome) = wire::outcome(&message.payload)?;
+        match self.participants.get(&*message.topic) {
+            Some(own) if *own == says => Ok((saga, says, outcome)),
+            _ => Err(format!("IMPOSTOR: {says} can't answer in {}", message.topic)),
+        }
     }
 
     /// These messages are finished.
@@ -78,8 +92,8 @@ pub async fn route(
     while let Some(batch) = batches.recv().await {
         let mut answered: BTreeMap<String, usize> = BTreeMap::new();
         for message in batch.messages {
-            match wire::outcome(&message.payload) {
-                Err(why) => dead_letters.put(message, why),
+            match shared.outcomes.read(&message) {
+                Err(why) => dead_letters.put(message, why, 1),
                 Ok((saga, participant, outcome)) => {
                     *answered.entry(participant.clone()).or_default() += 1;
                     let worker = message.partition as usize % inboxes.len();

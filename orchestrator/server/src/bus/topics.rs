@@ -42,7 +42,9 @@ pub fn needed(kafka: &Kafka, participants: &BTreeSet<String>) -> Vec<Topic> {
     for participant in participants {
         let outcomes = outcomes(kafka, participant);
         topics.push(topic(commands(kafka, participant), kafka.partitions, INTERNAL_RETENTION_MS));
-        topics.push(topic(dead_letters(&outcomes), 1, DEAD_RETENTION_MS));
+        let mut letters = topic(dead_letters(&outcomes), 1, DEAD_RETENTION_MS);
+        letters.config.insert("max.message.bytes".into(), super::dead_letters::LARGEST.to_string());
+        topics.push(letters);
         topics.push(topic(outcomes, kafka.partitions, INTERNAL_RETENTION_MS));
     }
     topics

@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 /// The version of the protocol that we speak.
 pub const PROTOCOL: u32 = 1;
+/// The largest result, or detail of a no, bytes: it stands in the saga's state.
+pub const MAX_RESULT: usize = 64 * 1024;
 
 /// The message for a planned command; `request` is the saga's stored one.
 pub fn command(send: &plan::Send, request: &[u8]) -> wire::Command {
@@ -57,6 +59,15 @@ pub fn outcome(bytes: &[u8]) -> Result<(Uuid, String, input::Outcome), String> {
     let saga = Uuid::try_parse(&message.saga_id)
         .map_err(|_| format!("UNDECODABLE: saga_id {:?} is no UUID", message.saga_id))?;
     let answer = message.answer.ok_or("UNDECODABLE: an outcome without an answer")?;
+    let size = match &answer {
+        outcome::Answer::Succeeded(s) => s.result.as_ref(),
+        outcome::Answer::Rejected(r) => r.detail.as_ref(),
+        outcome::Answer::Undone(u) => u.result.as_ref(),
+        _ => None,
+    };
+    if let Some(size) = size.map(|any| any.value.len()).filter(|size| *size > MAX_RESULT) {
+        return Err(format!("TOO_LARGE: a result of {size} bytes, {MAX_RESULT} are allowed"));
+    }
     let outcome = input::Outcome {
         step: message.step,
         verb: message.verb,

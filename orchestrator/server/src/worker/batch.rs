@@ -7,6 +7,7 @@ use std::{
 };
 
 use skald_core::{
+    Input,
     plan::{self, Item, Loaded, Plan},
     state,
 };
@@ -36,8 +37,16 @@ pub(super) struct Decided {
     pub plan: Plan<usize>,
     /// What was written.
     pub writes: Writes,
-    /// Submissions whose key was taken, by index.
-    pub known: HashMap<usize, Reply>,
+    /// What needs no planning, by index.
+    pub settled: HashMap<usize, Settled>,
+}
+
+/// A job that is settled without planning.
+pub(super) enum Settled {
+    /// A submission whose key was taken.
+    Reply(Reply),
+    /// A message that must be kept as a dead letter.
+    DeadLetter(String),
 }
 
 impl Worker {
@@ -48,9 +57,10 @@ impl Worker {
         let began = std::time::Instant::now();
         let mut tx = connection.begin().await.map_err(database)?;
         let now = shared.clock.now_ms();
-        let known = claim(&mut tx, jobs).await?;
+        let mut settled = claim(&mut tx, jobs).await?;
         let (loaded, rows) = load(&mut tx, &shared.registry, jobs).await?;
-        let items = items(jobs, &known, &rows, now);
+        refuse_impostors(jobs, &loaded, &mut settled);
+        let items = items(jobs, &settled, &rows, now);
         let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(now, items, loaded)))
             .map_err(|panic| Failure::Poison(format!("planning panicked: {}", said(&panic))))?;
         let mut writes = Writes::of(&shared, now, jobs, &plan, &rows);
@@ -64,7 +74,7 @@ impl Worker {
             return Err(failure);
         }
         metrics::histogram!("skald_transaction_seconds").record(began.elapsed().as_secs_f64());
-        Ok(Decided { now, plan, writes, known })
+        Ok(Decided { now, plan, writes, settled })
     }
 
     pub(super) async fn connection(&mut self) -> Result<&mut PgConnection, Failure> {
@@ -78,7 +88,7 @@ impl Worker {
 }
 
 /// Claims the keys of the batch's submissions; gives the answers of those whose key was taken.
-async fn claim(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<usize, Reply>, Failure> {
+async fn claim(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<usize, Settled>, Failure> {
     let submissions: Vec<(usize, Uuid, &Submission)> = (jobs.iter().enumerate())
         .filter_map(|(i, job)| match &job.ask {
             Ask::Submit(submission) => Some((i, job.saga, submission.as_ref())),
@@ -113,7 +123,7 @@ async fn claim(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<usize, R
         let (owner, digest) = first[&(s.client.as_str(), s.key.as_str())];
         if owner != saga {
             let reply = if digest == s.digest { Reply::Known(owner) } else { Reply::KeyTaken };
-            answers.insert(i, reply);
+            answers.insert(i, Settled::Reply(reply));
         }
     }
     Ok(answers)
@@ -158,10 +168,24 @@ fn unreadable(id: Uuid, why: state::Unreadable) -> Failure {
     }
 }
 
-/// What is planned: everything but submissions whose key was taken.
+/// An outcome about a step must come from the participant of that step.
+fn refuse_impostors(jobs: &[Job], loaded: &BTreeMap<Uuid, Loaded>, settled: &mut HashMap<usize, Settled>) {
+    for (i, job) in jobs.iter().enumerate() {
+        let (Ask::Input(Input::Outcome(outcome)), Some(saga)) = (&job.ask, loaded.get(&job.saga)) else {
+            continue;
+        };
+        let step = saga.definition.steps.iter().find(|step| step.name == outcome.step && !step.is_signal());
+        if let Some(step) = step.filter(|step| step.participant != job.actor) {
+            let why = format!("IMPOSTOR: {} is {}'s, not {}'s", step.name, step.participant, job.actor);
+            settled.insert(i, Settled::DeadLetter(why));
+        }
+    }
+}
+
+/// What is planned: everything that is not settled yet.
 fn items(
     jobs: &[Job],
-    known: &HashMap<usize, Reply>,
+    settled: &HashMap<usize, Settled>,
     rows: &HashMap<Uuid, Known>,
     now: i64,
 ) -> Vec<Item<usize>> {
@@ -176,7 +200,7 @@ fn items(
         Ask::Wake(_) => plan::Ask::Wake { resend: true },
     };
     (jobs.iter().enumerate())
-        .filter(|(i, _)| !known.contains_key(i))
+        .filter(|(i, _)| !settled.contains_key(i))
         .map(|(i, job)| Item { saga: job.saga, actor: job.actor.clone(), ask: ask(job), token: i })
         .collect()
 }

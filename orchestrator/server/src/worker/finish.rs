@@ -7,8 +7,8 @@ use skald_core::{
 };
 
 use super::{
-    Worker,
-    batch::{Decided, database},
+    ALONE, Worker,
+    batch::{Decided, Settled, database},
     timers::{HORIZON, Timer},
     writes::Next,
 };
@@ -20,7 +20,7 @@ use crate::{
 impl Worker {
     /// Everything that was promised by a batch that is now durable.
     pub(super) fn finish(&mut self, jobs: Vec<Job>, decided: Decided) {
-        let Decided { now, plan, writes, mut known } = decided;
+        let Decided { now, plan, writes, mut settled } = decided;
         let left = self.shared.transport.send(writes.sends);
         for (saga, next) in writes.next {
             match next {
@@ -37,13 +37,18 @@ impl Worker {
         }
         let mut acks = Vec::new();
         for (i, (job, fate)) in jobs.into_iter().zip(fates).enumerate() {
-            match (known.remove(&i), fate) {
-                (Some(reply), _) => job.origin.reply(reply),
+            match (settled.remove(&i), fate) {
+                (Some(Settled::Reply(reply)), _) => job.origin.reply(reply),
+                (Some(Settled::DeadLetter(why)), _) => {
+                    if let Origin::Message(message) = job.origin {
+                        self.shared.dead_letters.put(*message, why, 1);
+                    }
+                }
                 (None, Some(fate)) => {
                     step_seen(now, &job, &fate, &plan.writes);
                     self.settle(job, fate, &mut acks);
                 }
-                (None, None) => unreachable!("every job is either known or planned"),
+                (None, None) => unreachable!("every job is either settled or planned"),
             }
         }
         self.shared.outcomes.done(&acks);
@@ -62,7 +67,7 @@ impl Worker {
         }
         match job.origin {
             Origin::Message(message) => match unusable(&fate) {
-                Some(why) => self.shared.dead_letters.put(*message, why),
+                Some(why) => self.shared.dead_letters.put(*message, why, 1),
                 None => acks.push(message.ack()),
             },
             origin => origin.reply(match fate {
@@ -94,7 +99,9 @@ impl Worker {
             }
         }
         match job.origin {
-            Origin::Message(message) => self.shared.dead_letters.put(*message, format!("POISON: {why}")),
+            Origin::Message(message) => {
+                self.shared.dead_letters.put(*message, format!("POISON: {why}"), ALONE)
+            }
             origin => origin.reply(Reply::Poison(why.to_owned())),
         }
     }

@@ -3,5 +3,6 @@
 mod course;
 mod grpc;
 mod happy;
+mod poison;
 mod replay;
 mod support;

@@ -55,7 +55,9 @@ impl Participant {
         topics::create_missing(kafka, &[dlq]).await.unwrap();
         let (consumer, mut batches) =
             Consumer::start(kafka, Options::new(kafka.topic(name), vec![topic])).unwrap();
-        let producer = Producer::new(kafka, |(), _| {}).unwrap();
+        let mut large = kafka.clone();
+        large.properties.insert("message.max.bytes".into(), "1048588".into());
+        let producer = Producer::new(&large, |(), _| {}).unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let participant =
             Participant { name, seen: Arc::clone(&seen), kafka: kafka.clone(), producer, consumer };

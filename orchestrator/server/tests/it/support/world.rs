@@ -1,5 +1,7 @@
 //! A running orchestrator in this process, and clients for it.
 
+use std::time::Duration;
+
 use skald_kit::{config::Secret, lifecycle::Shutdown};
 use skald_proto::{
     order::v1::{self as order, order_service_client::OrderServiceClient},
@@ -121,6 +123,22 @@ impl World {
         skald_kit::pg::connection(&self.config.postgres.url).await.unwrap()
     }
 
+    /// Waits until the orchestrators have finished everything in a topic: its committed offsets are its ends.
+    pub(crate) async fn all_finished(&self, topic: &str) {
+        let kafka = &self.config.kafka;
+        let (topic, group) = (kafka.topic(topic), kafka.topic("skald-orchestrator"));
+        let partitions = kafka.partitions;
+        let config = skald_kit::kafka::client_config(kafka).set("group.id", group).clone();
+        let what = format!("{topic} is finished");
+        skald_harness::eventually(&what, DEADLINE, async || {
+            let (config, topic) = (config.clone(), topic.clone());
+            let asked = tokio::task::spawn_blocking(move || behind(&config, &topic, partitions));
+            let behind = asked.await.unwrap();
+            if behind.is_empty() { Ok(()) } else { Err(behind) }
+        })
+        .await;
+    }
+
     /// Both participants of the order saga, answering yes to everything.
     pub(crate) async fn yes(&self) -> [Participant; 2] {
         [
@@ -128,6 +146,22 @@ impl World {
             Participant::start(&self.config.kafka, "payment", |c| Some(yes(c))).await,
         ]
     }
+}
+
+/// Partitions whose committed offset is not their end, with both.
+fn behind(config: &rdkafka::ClientConfig, topic: &str, partitions: i32) -> Vec<(i32, rdkafka::Offset, i64)> {
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    let patience = Duration::from_secs(5);
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_range(topic, 0, partitions - 1);
+    let committed = consumer.committed_offsets(list, patience).unwrap();
+    let ends = committed.elements().into_iter().map(|p| {
+        let (low, high) = consumer.fetch_watermarks(topic, p.partition(), patience).unwrap();
+        let done = p.offset() == rdkafka::Offset::Offset(high) || low == high;
+        (done, (p.partition(), p.offset(), high))
+    });
+    ends.filter(|(done, _)| !done).map(|(_, p)| p).collect()
 }
 
 /// An order with one line, paid by token, that needs no seller.

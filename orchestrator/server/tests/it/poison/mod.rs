@@ -1,0 +1,5 @@
+//! Inputs that can't be understood or handled: kept whole, and nobody else waits for them.
+
+mod letters;
+mod quarantine;
+mod reread;
