@@ -120,14 +120,22 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, Failure> {
 }
 
 async fn connect(server: &str, what: &str, variable: &str, client: &str) -> Result<Connection, Failure> {
-    let name = client.parse().map_err(|_| {
-        Failure::new(Exit::Usage, format!("--client {client:?}: use 1 to 128 printable ASCII characters"))
-    })?;
     let channel = endpoint(server)?.connect().await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("{what} at {server} does not answer: {}", innermost(&error)))
             .advice(format!(
                 "start it with `skald dev` or `skald serve {what}`, or name another with --server or {variable}"
             ))
+    })?;
+    named(channel, client)
+}
+
+/// Says with every call on this channel who makes it.
+///
+/// # Errors
+/// The name can't stand in metadata.
+pub(crate) fn named(channel: Channel, client: &str) -> Result<Connection, Failure> {
+    let name = client.parse().map_err(|_| {
+        Failure::new(Exit::Usage, format!("--client {client:?}: use 1 to 128 printable ASCII characters"))
     })?;
     Ok(InterceptedService::new(channel, Named(name)))
 }

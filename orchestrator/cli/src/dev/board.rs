@@ -183,13 +183,13 @@ impl Board {
         completed.filter_map(|row| row.ended).min()
     }
 
-    /// The table as it looks `now`.
-    pub fn lines(&self, now: Duration, colours: bool) -> Vec<String> {
+    /// The table as it looks `now`, in lines of at most `width` characters.
+    pub fn lines(&self, now: Duration, width: usize, colours: bool) -> Vec<String> {
         let mut table = Table::new(&["", "ORDER", "STAGES", "STATUS", "", ">TIME", "WHAT IT SHOWS"]);
         for row in &self.rows {
             table.row(row.cells(now));
         }
-        table.lines(colours)
+        table.lines_within(width, colours)
     }
 }
 

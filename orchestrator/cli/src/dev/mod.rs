@@ -147,7 +147,8 @@ impl Show<'_> {
         self.addresses();
         let run = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         let channel = |(grpc, _): (std::net::SocketAddr, _)| {
-            client::endpoint(&grpc.to_string()).map(|endpoint| endpoint.connect_lazy())
+            let endpoint = client::endpoint(&grpc.to_string())?;
+            client::named(endpoint.connect_lazy(), "skald-dev")
         };
         let inventory = InventoryServiceClient::new(channel(self.ports.inventory())?);
         play::stock(inventory, &run).await?;
@@ -215,7 +216,7 @@ impl Show<'_> {
     }
 
     /// Plays all samples and shows them until each has ended, or time is up.
-    async fn watch(&self, orders: OrderServiceClient<tonic::transport::Channel>, run: String) -> Board {
+    async fn watch(&self, orders: OrderServiceClient<client::Connection>, run: String) -> Board {
         let samples = samples::all();
         let mut board = Board::new(samples.clone());
         let (notes, mut heard) = mpsc::unbounded_channel();
@@ -237,12 +238,15 @@ impl Show<'_> {
                 _ = frames.tick() => {}
                 () = tokio::time::sleep_until(end) => break,
             }
-            self.screen.draw(board.lines(began.elapsed(), self.screen.colours));
+            self.screen.draw(board.lines(began.elapsed(), self.screen.width(), self.screen.colours));
         }
         self.screen.keep();
         if !self.screen.live {
             self.screen.say("");
-            board.lines(began.elapsed(), self.screen.colours).iter().for_each(|line| self.screen.say(line));
+            board
+                .lines(began.elapsed(), usize::MAX, self.screen.colours)
+                .iter()
+                .for_each(|line| self.screen.say(line));
         }
         board
     }

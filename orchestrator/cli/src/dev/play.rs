@@ -10,12 +10,13 @@ use skald_proto::{
     },
 };
 use tokio::sync::mpsc::UnboundedSender;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use super::{
     board::{Note, What},
     samples::{Act, Cue, STOCK, Sample},
 };
+use crate::client::Connection;
 
 /// Between two tries to reach a service that is just starting.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
@@ -26,7 +27,7 @@ pub(super) struct Play {
     pub(super) sample: Sample,
     /// Makes the idempotency keys of this run unique.
     pub(super) run: String,
-    pub(super) orders: OrderServiceClient<Channel>,
+    pub(super) orders: OrderServiceClient<Connection>,
     pub(super) began: Instant,
     pub(super) notes: UnboundedSender<Note>,
 }
@@ -108,7 +109,7 @@ impl Play {
 ///
 /// # Errors
 /// Inventory refuses. While it is away, this waits.
-pub(super) async fn stock(inventory: InventoryServiceClient<Channel>, run: &str) -> Result<(), Status> {
+pub(super) async fn stock(inventory: InventoryServiceClient<Connection>, run: &str) -> Result<(), Status> {
     for (sku, wanted) in STOCK {
         let mut inventory = inventory.clone();
         let there = loop {

@@ -100,7 +100,6 @@ pub fn all() -> Vec<Sample> {
             cue: cue(OrderStatus::Reserved, 900, "waits for the customer to pay", Act::Cancel),
             end: OrderStatus::Cancelled,
             reason: "CUSTOMER",
-            ..plain.clone()
         },
         Sample {
             name: "slow gateway",

@@ -89,9 +89,9 @@ impl Servers {
         match &self.broker {
             Bus::Inside(_) => (
                 format!("{servers}  (librdkafka's mock broker, in this process)"),
-                "This broker is for trying out: its messages live in memory and are lost when it stops.\n\
-                 No order is lost with them: orders are in PostgreSQL, and commands that were in flight\n\
-                 are sent again at the next start. --native-kafka starts a real broker.",
+                "This broker is for trying out: it keeps messages in memory and loses them when\n\
+                 it stops. No order is lost with them: orders are in PostgreSQL, and commands\n\
+                 in flight are sent again at the next start. --native-kafka starts a real one.",
             ),
             Bus::Native(_) => (format!("{servers}  (Apache Kafka, native)"), ""),
             Bus::Named(_) => (servers, ""),

@@ -31,6 +31,12 @@ impl Screen {
         Screen { live, colours: style::colours(&out), shared, frame: Arc::default() }
     }
 
+    /// How many characters a line of a frame may have.
+    pub fn width(&self) -> usize {
+        let size = self.live.then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(usize::MAX)
+    }
+
     /// Writes lines; they stay.
     pub fn say(&self, text: &str) {
         self.above(|out| writeln!(out, "{text}"));
@@ -68,7 +74,8 @@ fn erase(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\x1b[{lines}A\r\x1b[J") }
 }
 
-/// A frame in the place of one of so many lines. Lines that are too long are cut, not wrapped: a wrapped one would take two.
+/// A frame in the place of one of so many lines. Nothing is wrapped (the terminal may just have become narrower): a wrapped
+/// line would take two.
 pub fn redraw(before: usize, frame: &[String]) -> String {
     if frame.is_empty() {
         return erase(before);

@@ -51,13 +51,20 @@ impl Table {
 
     /// The lines, headings first.
     pub fn lines(&self, colours: bool) -> Vec<String> {
+        self.lines_within(usize::MAX, colours)
+    }
+
+    /// The lines, the last column cut where they would be longer than `limit` characters.
+    pub fn lines_within(&self, limit: usize, colours: bool) -> Vec<String> {
         let heading = self.columns.iter().map(|(name, _)| Cell::new(*name, Tone::Dim)).collect::<Vec<_>>();
         let all = || std::iter::once(&heading).chain(&self.rows);
         let width = |column: usize| {
             all().map(|row| row.get(column).map_or(0, |cell| chars(&cell.text))).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        all().map(|row| self.line(row, &widths, colours)).collect()
+        let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+        let last = limit.saturating_sub(before);
+        all().map(|row| self.line(row, &widths, last, colours)).collect()
     }
 
     /// As one text.
@@ -65,18 +72,19 @@ impl Table {
         self.lines(colours).join("\n")
     }
 
-    fn line(&self, row: &[Cell], widths: &[usize], colours: bool) -> String {
+    fn line(&self, row: &[Cell], widths: &[usize], last: usize, colours: bool) -> String {
         let mut line = String::new();
         // Blanks are owed until something follows them: no line ends in blanks.
         let mut owed = 0;
-        for ((cell, width), (_, right)) in row.iter().zip(widths).zip(&self.columns) {
+        for (i, ((cell, width), (_, right))) in row.iter().zip(widths).zip(&self.columns).enumerate() {
+            let text = if i + 1 == widths.len() { cut(&cell.text, last) } else { cell.text.clone() };
             let blanks = width - chars(&cell.text);
             if *right {
                 owed += blanks;
             }
-            if !cell.text.is_empty() {
+            if !text.is_empty() {
                 line.extend(std::iter::repeat_n(' ', owed));
-                line.push_str(&cell.tone.paint(&cell.text, colours));
+                line.push_str(&cell.tone.paint(&text, colours));
                 owed = 0;
             }
             owed += if *right { 2 } else { 2 + blanks };
@@ -94,6 +102,15 @@ pub fn pairs(pairs: &[(&str, Cell)], colours: bool) -> String {
         format!("{}{blanks}{}", Tone::Dim.paint(name, colours), value.tone.paint(&value.text, colours))
     };
     shown.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// At most so many characters, the last of them … when some are missing.
+fn cut(text: &str, limit: usize) -> String {
+    if chars(text) <= limit {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(limit.saturating_sub(1)).collect();
+    if limit == 0 { kept } else { format!("{}…", kept.trim_end()) }
 }
 
 fn chars(text: &str) -> usize {

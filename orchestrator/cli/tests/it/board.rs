@@ -36,7 +36,7 @@ fn orders_move_over_the_board() {
     board.take(&note(4, 1_300, stands(OrderStatus::Paid, "")));
     board.take(&note(5, 1_400, What::Broken("the database does not answer".into())));
     assert_eq!(
-        board.lines(ms(2_000), false).join("\n"),
+        board.lines(ms(2_000), usize::MAX, false).join("\n"),
         "   \
    ORDER           STAGES  STATUS                                     TIME  WHAT IT SHOWS
 ✓  good            ●●●●●   COMPLETED                                 0.2 s  everything is there, and paid with the order
@@ -47,6 +47,9 @@ fn orders_move_over_the_board() {
 ✗  cancelled       ●○○○○   PENDING    the database does not answer   0.4 s  the customer changes his mind before he pays
 ⠦  slow gateway    ○○○○○                                             0.0 s  the payment provider takes 2 s to answer"
     );
+    let narrow = board.lines(ms(2_000), 84, false);
+    assert!(narrow.iter().all(|line| line.chars().count() <= 84), "{narrow:#?}");
+    assert!(narrow[1].ends_with("0.2 s  everyth…"), "{narrow:#?}");
     assert!(!board.is_over());
     assert_eq!(board.first_completed(), Some(ms(1_200)));
     let wrong: Vec<String> = board.rows.iter().filter(|row| !row.is_right()).map(|row| row.wrong()).collect();

@@ -1,6 +1,6 @@
 //! Golden: how orders, stock and sagas look, as tables and as JSON.
 
-use prost::{Message as _, Name as _};
+use prost::Name as _;
 use prost_types::{Any, Timestamp};
 use skald_cli::{
     orders,
