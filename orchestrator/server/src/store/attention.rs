@@ -4,39 +4,37 @@ use skald_core::plan;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Replaces what stands about a saga's parked steps. `now` in ms.
+/// Replaces what stands about some sagas' parked steps. `now` in ms.
 pub async fn replace(
     conn: &mut PgConnection,
-    saga: Uuid,
     now: i64,
-    entries: &[plan::Attention],
+    parked: &[(Uuid, Vec<plan::Attention>)],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from public.attention where saga_id = $1 and kind = 'PARKED'", saga)
+    let sagas: Vec<Uuid> = parked.iter().map(|(saga, _)| *saga).collect();
+    sqlx::query!("delete from public.attention where saga_id = any($1) and kind = 'PARKED'", &sagas)
         .execute(&mut *conn)
         .await?;
-    for entry in entries {
-        put(conn, saga, now, "PARKED", entry).await?;
+    let entries = || parked.iter().flat_map(|(saga, entries)| entries.iter().map(move |e| (*saga, e)));
+    let ids: Vec<Uuid> = entries().map(|(saga, _)| saga).collect();
+    if ids.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Adds one entry; an entry of that kind for that step stays as it was.
-pub async fn put(
-    conn: &mut PgConnection,
-    saga: Uuid,
-    now: i64,
-    kind: &str,
-    entry: &plan::Attention,
-) -> Result<(), sqlx::Error> {
+    let steps: Vec<String> = entries().map(|(_, e)| e.step.clone()).collect();
+    let participants: Vec<String> = entries().map(|(_, e)| e.participant.clone()).collect();
+    let codes: Vec<String> = entries().map(|(_, e)| e.code.clone()).collect();
+    let messages: Vec<String> = entries().map(|(_, e)| e.message.clone()).collect();
     sqlx::query!(
         "insert into public.attention (saga_id, step, kind, participant, code, message, since)
-         values ($1, $2, $3, nullif($4, ''), $5, $6, to_timestamp($7::bigint / 1000.0)) on conflict do nothing",
-        saga,
-        entry.step,
-        kind,
-        entry.participant,
-        entry.code,
-        entry.message,
+         select n.saga_id, n.step, 'PARKED', nullif(n.participant, ''), n.code, n.message,
+                to_timestamp($6::bigint / 1000.0)
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+             as n(saga_id, step, participant, code, message)
+         on conflict do nothing",
+        &ids,
+        &steps,
+        &participants,
+        &codes,
+        &messages,
         now
     )
     .execute(conn)

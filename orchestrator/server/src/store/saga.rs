@@ -217,41 +217,62 @@ fn assert_touched(table: &'static str, touched: i64, expected: usize) -> Result<
 }
 
 /// A saga that was looked at without an input: only when it is looked at next changes.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the columns of the table")]
-pub struct Touches {
-    pub id: Vec<Uuid>,
-    pub wake_at: Vec<i64>,
-    pub resends: Vec<i16>,
+#[derive(Debug, Clone, Copy)]
+pub struct Touch {
+    /// Which.
+    pub id: Uuid,
+    /// ms
+    pub wake_at: i64,
+    /// Re-sendings into silence since something happened.
+    pub resends: i16,
 }
 
-/// Moves `wake_at` on. `touches.id` must be sorted and not empty.
-pub async fn touch(conn: &mut PgConnection, owner: Uuid, t: &Touches) -> Result<(), sqlx::Error> {
+/// Moves `wake_at` on, and makes `owner` the instance that looks. `touches` must be sorted by id and not empty.
+pub async fn touch(conn: &mut PgConnection, owner: Uuid, touches: &[Touch]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = touches.iter().map(|t| t.id).collect();
+    let wake_at: Vec<i64> = touches.iter().map(|t| t.wake_at).collect();
+    let resends: Vec<i16> = touches.iter().map(|t| t.resends).collect();
     sqlx::query!(
         r#"update public.saga s set wake_at = to_timestamp(n.wake_at / 1000.0), resends = n.resends, owner = $4
              from unnest($1::uuid[], $2::bigint[], $3::smallint[]) as n(id, wake_at, resends)
             where s.id = n.id and s.id between $5 and $6 and s.wake_at is not null"#,
-        &t.id,
-        &t.wake_at,
-        &t.resends,
+        &ids,
+        &wake_at,
+        &resends,
         owner,
-        t.id[0],
-        t.id[t.id.len() - 1]
+        ids[0],
+        ids[ids.len() - 1]
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Takes no further input of a saga, and says why.
-pub async fn quarantine(conn: &mut PgConnection, id: Uuid, why: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update public.saga set quarantine = $2, detail = jsonb_build_object('quarantine', $2::text)
-          where id = $1 and quarantine is null",
+/// Takes no further input of a saga, says why, and calls a person; one that is quarantined already stays as it is.
+/// One that is active is looked at again at `next`. Both in ms.
+pub async fn quarantine(
+    conn: &mut PgConnection,
+    id: Uuid,
+    why: &str,
+    now: i64,
+    next: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with aside as (
+           update public.saga
+              set quarantine = $2, detail = jsonb_build_object('quarantine', $2::text),
+                  wake_at = case when wake_at is not null then to_timestamp($4::bigint / 1000.0) end
+            where id = $1 and quarantine is null
+           returning id)
+         insert into public.attention (saga_id, step, kind, code, message, since)
+         select id, '', 'QUARANTINED', 'QUARANTINED', $2, to_timestamp($3::bigint / 1000.0) from aside
+         on conflict do nothing",
         id,
-        why
+        why,
+        now,
+        next
     )
     .execute(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }

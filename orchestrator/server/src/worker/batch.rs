@@ -9,7 +9,7 @@ use std::{
 use skald_core::{
     Input,
     plan::{self, Item, Loaded, Plan},
-    state,
+    state::{self, State},
 };
 use skald_kit::pg;
 use sqlx::{Connection, PgConnection};
@@ -23,7 +23,7 @@ use crate::{
     definitions::Registry,
     job::{Ask, Job, Reply, Submission, Wake},
     shared::Shared,
-    store::{self, submission},
+    store::{self, saga::Row, submission},
 };
 
 /// Constraints of ours that an input alone can violate. None so far: intake validates, the machine decides.
@@ -144,20 +144,29 @@ async fn load(
         return Ok((loaded, known));
     }
     for row in store::saga::lock(conn, &ids).await.map_err(database)? {
-        let definition = match registry.get(row.definition_id) {
-            Some(definition) => definition,
-            None => {
-                registry.refresh(conn).await.map_err(|e| Failure::Transient(e.to_string()))?;
-                let missing =
-                    || Failure::Poison(format!("table saga, column definition_id, id {}: unknown", row.id));
-                registry.get(row.definition_id).ok_or_else(missing)?
-            }
+        let saga = match row.quarantine {
+            // What is wrong may be what would be read here, and nothing is done with it.
+            Some(_) => Loaded { definition: Arc::default(), state: State::default(), quarantined: true },
+            None => read(conn, registry, &row).await?,
         };
-        let state = state::decode(row.format as u32, &row.state).map_err(|e| unreadable(row.id, e))?;
-        loaded.insert(row.id, Loaded { definition, state, quarantined: row.quarantine.is_some() });
+        loaded.insert(row.id, saga);
         known.insert(row.id, Known::from(row));
     }
     Ok((loaded, known))
+}
+
+async fn read(conn: &mut PgConnection, registry: &Registry, row: &Row) -> Result<Loaded, Failure> {
+    let definition = match registry.get(row.definition_id) {
+        Some(definition) => definition,
+        None => {
+            registry.refresh(conn).await.map_err(|e| Failure::Transient(e.to_string()))?;
+            let missing =
+                || Failure::Poison(format!("table saga, column definition_id, id {}: unknown", row.id));
+            registry.get(row.definition_id).ok_or_else(missing)?
+        }
+    };
+    let state = state::decode(row.format as u32, &row.state).map_err(|e| unreadable(row.id, e))?;
+    Ok(Loaded { definition, state, quarantined: false })
 }
 
 fn unreadable(id: Uuid, why: state::Unreadable) -> Failure {

@@ -109,19 +109,9 @@ impl Worker {
     async fn quarantine(&mut self, saga: uuid::Uuid, why: &str) -> Result<(), super::Failure> {
         let now = self.shared.clock.now_ms();
         let connection = self.connection().await?;
-        let entry = skald_core::plan::Attention {
-            step: String::new(),
-            participant: String::new(),
-            code: "QUARANTINED".into(),
-            message: why.into(),
-        };
-        let done = async {
-            if store::saga::quarantine(connection, saga, why).await? {
-                store::attention::put(connection, saga, now, "QUARANTINED", &entry).await?;
-            }
-            Ok::<_, sqlx::Error>(())
-        };
-        let done = done.await;
+        // A panic's text may have anything in it; PostgreSQL stores no NUL.
+        let why = why.replace('\0', "");
+        let done = store::saga::quarantine(connection, saga, &why, now, now + store::IDLE_MS).await;
         if done.is_err() {
             self.connection = None;
         }

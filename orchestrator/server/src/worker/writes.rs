@@ -22,6 +22,7 @@ const MAX_PUBLISHED: usize = 4096;
 pub(super) struct Known {
     pub wake_at: Option<i64>,
     pub resends: i16,
+    pub quarantined: bool,
     pub customer_id: String,
     pub request: Vec<u8>,
     pub traceparent: Option<String>,
@@ -29,8 +30,8 @@ pub(super) struct Known {
 
 impl From<saga::Row> for Known {
     fn from(row: saga::Row) -> Known {
-        let saga::Row { wake_at, resends, customer_id, request, traceparent, .. } = row;
-        Known { wake_at, resends, customer_id, request, traceparent }
+        let saga::Row { wake_at, resends, quarantine, customer_id, request, traceparent, .. } = row;
+        Known { wake_at, resends, quarantined: quarantine.is_some(), customer_id, request, traceparent }
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) enum Next {
 pub(super) struct Writes {
     /// Rows of `saga`, `history` and `outbox`.
     pub rows: saga::Batch,
-    touches: saga::Touches,
+    touches: Vec<saga::Touch>,
     attention: Vec<(Uuid, Vec<plan::Attention>)>,
     /// For the transport.
     pub sends: Vec<Outgoing>,
@@ -220,10 +221,19 @@ impl Writes {
             let sent_until = look.in_flight.then(|| now + gap);
             let at = schedule::next_look(look.deadline, sent_until).unwrap_or(now + store::IDLE_MS);
             self.next.push((look.saga, Next::At(at)));
-            self.touches.id.push(look.saga);
-            self.touches.wake_at.push(schedule::wake_at(row.wake_at, at, now));
-            self.touches.resends.push(resends);
+            let wake_at = schedule::wake_at(row.wake_at, at, now);
+            self.touches.push(saga::Touch { id: look.saga, wake_at, resends });
         }
+        for saga in wakes.keys() {
+            // Of a quarantined saga nothing is planned: the net finds it again tomorrow.
+            let Some(row) = known.get(saga).filter(|row| row.quarantined) else { continue };
+            self.next.push((*saga, Next::Never));
+            if row.wake_at.is_some() {
+                let wake_at = now + store::IDLE_MS;
+                self.touches.push(saga::Touch { id: *saga, wake_at, resends: row.resends });
+            }
+        }
+        self.touches.sort_unstable_by_key(|touch| touch.id);
     }
 
     /// Writes it all.
@@ -236,11 +246,11 @@ impl Writes {
         if !self.rows.is_empty() || !self.rows.published.is_empty() {
             saga::write(conn, instance, now, &self.rows).await?;
         }
-        if !self.touches.id.is_empty() {
+        if !self.touches.is_empty() {
             saga::touch(conn, instance, &self.touches).await?;
         }
-        for (saga, entries) in &self.attention {
-            attention::replace(conn, *saga, now, entries).await?;
+        if !self.attention.is_empty() {
+            attention::replace(conn, now, &self.attention).await?;
         }
         Ok(())
     }
