@@ -226,11 +226,43 @@ fn park_on_reject_parks_and_the_other_branch_goes_on() {
 
 #[test]
 fn what_a_parked_step_needs_is_kept_for_its_next_try() {
-    let hold = saga(&stubborn()).started().succeeded("hold");
-    hold.rejected("take", "NO").expect(
+    let definition = skald_core::definition::parse(
         r#"
-        take: Rejected e1 entered+0s run=Rejected error(NO: sorry +0s) PARKED(NO: sorry)
+        name = "kept"
+        version = 1
+        max_age = "1d"
+        step = [
+            { name = "hold", participant = "p", action = "a", undo = "u" },
+            { name = "left", participant = "p", action = "a", undo = "u", after = ["hold"], needs = ["hold"], on_rejected = "park" },
+            { name = "right", participant = "p", action = "a", undo = "u", after = ["hold"] },
+        ]
+        "#,
+    );
+    let definition = std::sync::Arc::new(definition.unwrap());
+    let parked = saga(&definition).started().succeeded("hold").rejected("left", "NO");
+    parked.clone().expect(
+        r#"
+        left: Rejected e1 entered+0s run=Rejected error(NO: sorry +0s) PARKED(NO: sorry)
+        wake +30m
+        "#,
+    );
+    // `hold` keeps its result while the other branch goes on …
+    parked.clone().succeeded("right").expect(
+        r#"
+        right: Succeeded e1 entered+0s run=Succeeded
         wake never
+        "#,
+    );
+    // … and loses it with the saga's turn.
+    parked.cancelled().expect(
+        r#"
+        hold: Succeeded e1 entered+0s run=Succeeded
+        left: Rejected e1 entered+0s run=Rejected
+        right: Undoing e1 a1 Answer entered+0s
+        saga: Compensating created+0s reason=CUSTOMER
+        send right UNDO/1 attempt 1
+        wake never
+        event Turned CUSTOMER
         "#,
     );
 }

@@ -7,7 +7,7 @@ use skald_core::{
     CommandRef, Definition, Input, flight,
     input::{self, Answer, CancelRequested, DeadlineFired, Outcome, Started, Verb},
     plan::{Ask, Fate, Item, Loaded, plan},
-    state::{self, Phase},
+    state::{self, Phase, StepStatus},
 };
 
 use crate::{
@@ -111,9 +111,17 @@ fn any_input_keeps_the_invariants_and_replays() {
 fn settled_results(saga: &Saga) {
     for (i, step) in saga.state.steps.iter().enumerate().filter(|(_, step)| step.result.is_some()) {
         let needed = saga.state.steps.iter().zip(&saga.definition.steps).any(|(other, graph)| {
-            graph.needs.contains(&(i as u32)) && other.status() != state::StepStatus::Succeeded
+            graph.needs.contains(&(i as u32)) && other.status() != StepStatus::Succeeded
         });
         assert!(needed && saga.state.phase() == Phase::Forward, "{} keeps its result", step.name);
+    }
+    // And then it is there: whatever runs, or may run again, has all that it needs.
+    for (step, graph) in saga.state.steps.iter().zip(&saga.definition.steps) {
+        let entered = !matches!(step.status(), StepStatus::Waiting | StepStatus::Succeeded);
+        if entered && saga.state.phase() == Phase::Forward {
+            let kept = graph.needs.iter().all(|&of| saga.state.steps[of as usize].result.is_some());
+            assert!(kept, "{} lacks what it needs", step.name);
+        }
     }
 }
 

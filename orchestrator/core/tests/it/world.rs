@@ -282,7 +282,17 @@ impl World {
         answer
     }
 
+    /// What came after it is undone before it.
+    fn judge_order(&self, i: usize) {
+        let steps = &self.saga.definition.steps;
+        for j in (i + 1..steps.len()).filter(|&j| self.saga.definition.is_ancestor(i, j)) {
+            let open = self.barriers[j].intent.is_some() || self.ran[j] != self.undone[j];
+            assert!(!open || steps[j].no_effect, "{} is undone before {}", steps[i].name, steps[j].name);
+        }
+    }
+
     fn undo(&mut self, i: usize, attempt: u32, c: &mut Choices) -> Option<Answer> {
+        self.judge_order(i);
         let barrier = &mut self.barriers[i];
         if barrier.undo.is_some() {
             return barrier.undo.clone();
