@@ -62,7 +62,16 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
-        Failure::new(Exit::Failed, format!("{error:#}"))
+        // Many errors tell their cause themselves.
+        let mut message = String::new();
+        for cause in error.chain().map(ToString::to_string) {
+            if message.is_empty() {
+                message = cause;
+            } else if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+        }
+        Failure::new(Exit::Failed, message)
     }
 }
 

@@ -47,10 +47,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     };
     for one in which {
         let (name, url) = url(one, &args)?;
-        migrate(one, &url).await.map_err(|error| {
-            Failure::new(Exit::Failed, format!("{}: {error:#}", url.url_without_password()))
-        })?;
-        output::line(&format!("{name}  up to date  {}", url.url_without_password()))?;
+        migrate(one, &url).await.map_err(|error| problem(error, &url))?;
+        output::line(&format!("{name:<12}  up to date  {}", url.url_without_password()))?;
     }
     Ok(Exit::Ok)
 }
@@ -80,6 +78,20 @@ async fn migrate(which: Which, url: &Secret) -> anyhow::Result<()> {
         Which::Inventory => skald_inventory::migrate(url).await,
         Which::Payment => skald_payment::migrate(url).await,
     }
+}
+
+fn problem(error: anyhow::Error, url: &Secret) -> Failure {
+    let shown = url.url_without_password();
+    let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
+    let (exit, advice) = match database {
+        Some(sqlx::Error::Io(_)) => (Exit::Unavailable, "is the server running, and is that its address?"),
+        Some(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("3D000") => {
+            (Exit::Failed, "create the database first: CREATE DATABASE …")
+        }
+        _ => (Exit::Failed, ""),
+    };
+    let failure = Failure::from(error);
+    Failure { exit, message: format!("{shown}: {}", failure.message), ..failure }.advice(advice)
 }
 
 /// The same server, another database.

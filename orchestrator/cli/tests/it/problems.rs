@@ -82,3 +82,10 @@ fn numbers_of_exit_codes_stay() {
     ];
     assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6, 130]);
 }
+
+#[test]
+fn causes_are_told_once() {
+    let error =
+        anyhow::anyhow!("no such database").context("migrations: no such database").context("inventory");
+    assert_eq!(Failure::from(error).message, "inventory: migrations: no such database");
+}
