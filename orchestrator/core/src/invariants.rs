@@ -28,6 +28,12 @@ pub fn check(definition: &Definition, saga: &State) -> Result<(), Violation> {
     if let Some(what) = phase_violation(definition, saga) {
         return say(format!("{what} ({:?})", saga.phase()));
     }
+    for early in &saga.early {
+        let waits = |i: usize| saga.steps[i].status() == StepStatus::Waiting;
+        if saga.phase() != Phase::Forward || !definition.index(&early.name).is_some_and(waits) {
+            return say(format!("a signal {:?} is kept for a step that waits for none", early.name));
+        }
+    }
     if !saga.is_final() && saga.paused_at == 0 && !moves(definition, saga) {
         return say("it is not final, nothing is in flight, no deadline is open and nobody is called: it would hang in silence".into());
     }

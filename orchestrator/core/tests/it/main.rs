@@ -10,6 +10,7 @@ mod definition;
 mod definitions;
 mod golden;
 mod history;
+mod invariants;
 mod outcome_failed;
 mod outcome_run;
 mod outcome_seal;
