@@ -57,20 +57,31 @@ impl Flight {
     }
 }
 
-/// Freezes an instance at a moment when so much waits for it, and leaves it frozen: whatever it was in the middle of, it is in
+/// Freezes a process at a moment when `busy` finds it at work, and leaves it frozen: whatever it was in the middle of, it is in
 /// the middle of now, and a kill that follows is certain to hit.
+pub(crate) async fn freeze_when<T, E: std::fmt::Debug>(
+    service: &Service,
+    what: &str,
+    mut busy: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    skald_harness::eventually(what, super::LIMIT, async || {
+        service.freeze();
+        let found = busy().await;
+        if found.is_err() {
+            service.thaw();
+        }
+        found
+    })
+    .await
+}
+
+/// The same, when so much work waits for it.
 pub(crate) async fn freeze_at_work(world: &World, kind: Kind, n: usize, work: usize) -> Flight {
-    let service: &Service = world.service(kind, n);
     let mut conn = world.sql(Kind::Orchestrator).await;
     let what = format!("{work} pieces of work in flight at the {}", kind.name());
-    skald_harness::eventually(&what, super::LIMIT, async || {
-        service.freeze();
+    freeze_when(world.service(kind, n), &what, async || {
         let flight = Flight::read(&mut conn).await;
-        if flight.work_for(kind) >= work {
-            return Ok(flight);
-        }
-        service.thaw();
-        Err(flight)
+        if flight.work_for(kind) >= work { Ok(flight) } else { Err(flight) }
     })
     .await
 }

@@ -55,7 +55,7 @@ async fn judge(world: &World, shop: &Shop, loads: [Load; 3]) {
         .map(|end| ends.get(end).copied().unwrap_or(0));
     assert_eq!(got, expected, "{ends:?}");
     let (unavailable, unanswered, found) = ledger.iter().fold((0, 0, 0), |(a, b, c), promise| {
-        (a + promise.unavailable.min(1), b + promise.unanswered.min(1), c + usize::from(promise.found))
+        (a + promise.unavailable.min(1), b + promise.unanswered.len().min(1), c + usize::from(promise.found))
     });
     println!(
         "{ends:?}; submissions that were repeated after UNAVAILABLE: {unavailable}, after no answer: {unanswered}, \

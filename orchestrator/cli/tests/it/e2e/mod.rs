@@ -3,13 +3,15 @@
 //! - [`world`]: the processes, each test's own, that can be killed, frozen and started again
 //! - [`shop`]: clients that repeat what got no answer, and a ledger of what they were promised
 //! - [`audit`]: the judge: plain SQL over the three databases, nothing of the code under test but the replay of histories
-//! - [`final_states`], [`kills`]: the tests
+//! - [`final_states`], [`kills`], [`two`], [`numbered`]: the tests
 
 mod audit;
 mod final_states;
 mod flight;
 mod kills;
+mod numbered;
 mod shop;
+mod two;
 mod world;
 
 /// How long anything may take before a test fails. Generous: the machine may be busy with other tests.

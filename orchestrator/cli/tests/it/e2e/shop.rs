@@ -110,8 +110,8 @@ pub(crate) struct Promise {
     pub(crate) end: End,
     /// How often its submission got UNAVAILABLE.
     pub(crate) unavailable: usize,
-    /// How often it got no answer at all, or another error that says to come again.
-    pub(crate) unanswered: usize,
+    /// Other ways in which its submission was not answered: connections that broke, calls that hung.
+    pub(crate) unanswered: Vec<String>,
     /// The repetition found it placed: the first answer had been lost.
     pub(crate) found: bool,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Promise {
 struct Said<T> {
     answer: T,
     unavailable: usize,
-    unanswered: usize,
+    unanswered: Vec<String>,
 }
 
 /// A crowd of clients with one ledger. Clones share it.
@@ -241,7 +241,7 @@ impl Shop {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let (mut unavailable, mut unanswered) = (0, 0);
+        let (mut unavailable, mut unanswered) = (0, Vec::new());
         let end = tokio::time::Instant::now() + LIMIT;
         loop {
             let turn = self.tries.fetch_add(1, Ordering::SeqCst);
@@ -254,13 +254,11 @@ impl Shop {
                     unavailable += 1;
                     self.unavailable.fetch_add(1, Ordering::SeqCst);
                 }
+                // The connection was being closed: the call never left.
+                Code::Cancelled => {}
                 // A connection that broke in the middle of a call; an instance that hangs; one that has too much to do.
-                Code::Unknown
-                | Code::Internal
-                | Code::Cancelled
-                | Code::DeadlineExceeded
-                | Code::ResourceExhausted => {
-                    unanswered += 1;
+                Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::ResourceExhausted => {
+                    unanswered.push(format!("{status:?}"));
                 }
                 _ => panic!("{what}: {status:?}"),
             }

@@ -39,16 +39,16 @@ impl Kind {
 /// What a world is to consist of.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    instances: usize,
+    instances: BTreeMap<Kind, usize>,
     own_postgres: bool,
     own_kafka: bool,
     settings: Vec<(Kind, String, String)>,
 }
 
 impl Plan {
-    /// So many of each service instead of one.
-    pub(crate) fn instances(mut self, instances: usize) -> Plan {
-        self.instances = instances;
+    /// With two instances of a service instead of one.
+    pub(crate) fn two(mut self, kind: Kind) -> Plan {
+        self.instances.insert(kind, 2);
         self
     }
 
@@ -96,7 +96,9 @@ impl Plan {
         };
         // All at once: several may migrate one database and create one topic.
         for kind in Kind::ALL {
-            let some = (0..self.instances).map(|n| Service::spawn(&self, &world, kind, n)).collect();
+            let some = (0..self.instances.get(&kind).copied().unwrap_or(1))
+                .map(|n| Service::spawn(&self, &world, kind, n))
+                .collect();
             world.services.insert(kind, some);
         }
         join_all(world.services.values().flatten().map(Service::ready)).await;
@@ -130,7 +132,7 @@ pub(crate) struct World {
 impl World {
     /// One process of each service, on the shared servers.
     pub(crate) fn plan() -> Plan {
-        Plan { instances: 1, own_postgres: false, own_kafka: false, settings: Vec::new() }
+        Plan { instances: BTreeMap::new(), own_postgres: false, own_kafka: false, settings: Vec::new() }
     }
 
     /// An instance, counted from 0.
@@ -151,6 +153,16 @@ impl World {
     /// A connection of the test's own to a service's database.
     pub(crate) async fn sql(&self, kind: Kind) -> PgConnection {
         PgConnection::connect(&self.urls[&kind]).await.expect("the database answers")
+    }
+
+    /// Which instance has this id in `skald.instance`.
+    pub(crate) async fn instance(&self, kind: Kind, id: uuid::Uuid) -> Option<usize> {
+        let address: Option<String> = sqlx::query_scalar("select address from skald.instance where id = $1")
+            .bind(id)
+            .fetch_optional(&mut self.sql(kind).await)
+            .await
+            .expect("the instances can be read");
+        address.and_then(|address| self.all(kind).iter().position(|service| service.address() == address))
     }
 
     /// Puts goods on the shelf, through the API.
