@@ -95,7 +95,7 @@ impl OrderService for Desk {
         let mut filter = range(list.created_from.as_ref(), list.created_before.as_ref(), before);
         filter.definitions = Some(self.shared.registry.ids(DEFINITION));
         filter.customer_id = (!list.customer_id.is_empty()).then_some(list.customer_id);
-        (filter.statuses, filter.stage) = columns(status.clone().unwrap_or_default());
+        (filter.statuses, filter.stage) = columns(status.unwrap_or_default());
         let show = |row: &Shown, definition: &Definition| {
             let order = view::is_order(definition).then(|| view::order(row, definition))?;
             // The columns of one that is parked or paused don't tell which way it was going.

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use skald_core::{
@@ -28,6 +29,9 @@ use crate::{
 
 /// Constraints of ours that an input alone can violate. None so far: intake validates, the machine decides.
 const OURS: &[&str] = &[];
+
+/// What a new connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// A batch as it was committed.
 pub(super) struct Decided {
@@ -79,9 +83,10 @@ impl Worker {
 
     pub(super) async fn connection(&mut self) -> Result<&mut PgConnection, Failure> {
         if self.connection.is_none() {
-            let fresh = pg::worker_connection(&self.shared.config.postgres.url).await.map_err(database)?;
-            self.connection = Some(fresh);
-            self.shared.health.set("postgres", skald_kit::health::Status::Up, "");
+            let url = &self.shared.config.postgres.url;
+            let late = |_| Failure::Transient(format!("no connection in {} s", CONNECT.as_secs()));
+            let fresh = tokio::time::timeout(CONNECT, pg::worker_connection(url)).await.map_err(late)?;
+            self.connection = Some(fresh.map_err(database)?);
         }
         Ok(self.connection.as_mut().expect("it was just made"))
     }

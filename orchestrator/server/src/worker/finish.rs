@@ -1,4 +1,4 @@
-//! After the commit: send, answer, finish offsets, set timers. And what becomes of an input that can't be handled.
+//! After the commit: send, answer, finish offsets, set timers.
 
 use skald_core::{
     Input,
@@ -7,15 +7,12 @@ use skald_core::{
 };
 
 use super::{
-    ALONE, Worker,
-    batch::{Decided, Settled, database},
+    Worker,
+    batch::{Decided, Settled},
     timers::{HORIZON, Timer},
     writes::Next,
 };
-use crate::{
-    job::{Ask, Job, Origin, Reply},
-    store,
-};
+use crate::job::{Ask, Job, Origin, Reply};
 
 impl Worker {
     /// Everything that was promised by a batch that is now durable.
@@ -77,45 +74,6 @@ impl Worker {
                 Fate::Quarantined => Reply::Quarantined,
             }),
         }
-    }
-
-    /// A job that failed alone again and again: the message is kept as a dead letter, the caller is told, and a saga
-    /// that exists takes nothing more until an operator looked.
-    pub(super) async fn put_aside(&mut self, mut jobs: Vec<Job>, why: &str) {
-        let Some(job) = jobs.pop() else { return };
-        tracing::error!(saga = %job.saga, why, "an input can't be handled: put aside");
-        metrics::counter!("skald_poison_total").increment(1);
-        if !matches!(job.ask, Ask::Submit(_)) {
-            let gaps = skald_kit::backoff::gaps();
-            for gap in gaps {
-                match self.quarantine(job.saga, why).await {
-                    Ok(()) => break,
-                    Err(error) if self.shutdown.is_requested() => {
-                        tracing::warn!(?error, "the saga was not quarantined: the input comes again");
-                        return;
-                    }
-                    Err(_) => tokio::time::sleep(gap).await,
-                }
-            }
-        }
-        match job.origin {
-            Origin::Message(message) => {
-                self.shared.dead_letters.put(*message, format!("POISON: {why}"), ALONE)
-            }
-            origin => origin.reply(Reply::Poison(why.to_owned())),
-        }
-    }
-
-    async fn quarantine(&mut self, saga: uuid::Uuid, why: &str) -> Result<(), super::Failure> {
-        let now = self.shared.clock.now_ms();
-        let connection = self.connection().await?;
-        // A panic's text may have anything in it; PostgreSQL stores no NUL.
-        let why = why.replace('\0', "");
-        let done = store::saga::quarantine(connection, saga, &why, now, now + store::IDLE_MS).await;
-        if done.is_err() {
-            self.connection = None;
-        }
-        done.map_err(database)
     }
 }
 

@@ -1,21 +1,22 @@
 //! A worker: takes whatever is queued now, decides it in one transaction, and only then sends, answers and finishes
-//! offsets. This room holds the loop and what is done about each class of error; [`batch`] is the transaction.
+//! offsets. This room holds the loop; [`batch`] is the transaction, [`trouble`] what is done when it fails.
 
 mod batch;
 mod finish;
 mod schedule;
 mod timers;
+mod trouble;
 mod writes;
 
 use std::{sync::Arc, time::Duration};
 
-use skald_kit::{backoff, health::Status, lifecycle::Shutdown};
+use skald_kit::lifecycle::Shutdown;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    job::{Ask, Job, Origin, Reply, Wake},
+    job::{Ask, Job, Origin, Wake},
     shared::Shared,
 };
 use timers::{Timer, Timers};
@@ -27,8 +28,6 @@ pub const CALLS: usize = 2048;
 pub const MESSAGES: usize = 1024;
 /// Of each batch so much is kept for callers, however many messages wait.
 const CALLERS_SHARE: usize = 4;
-/// A culprit must fail alone so often before it is put aside.
-const ALONE: u32 = 3;
 /// A command that did not reach the broker is sent again after this.
 const UNDELIVERED_MS: i64 = 1_000;
 
@@ -65,6 +64,8 @@ pub struct Worker {
     /// Sagas whose commands were not delivered. Unbounded, but the producer's queue bounds what can fail.
     undelivered: mpsc::UnboundedReceiver<Uuid>,
     connection: Option<PgConnection>,
+    /// The last thing that was tried with the database failed.
+    troubled: bool,
     timers: Timers,
 }
 
@@ -84,6 +85,7 @@ impl Worker {
             messages,
             undelivered,
             connection: None,
+            troubled: false,
             timers: Timers::default(),
         };
         (worker, Inbox { calls: calls_in, messages: messages_in })
@@ -167,77 +169,5 @@ impl Worker {
     fn not_delivered(&mut self, saga: Uuid) {
         let at = self.shared.clock.now_ms() + UNDELIVERED_MS;
         self.timers.set(saga, Timer { at, undelivered: true });
-    }
-
-    /// Decides jobs, whatever it takes.
-    async fn handle(&mut self, jobs: Vec<Job>) -> anyhow::Result<()> {
-        let mut open = vec![(jobs, 0)];
-        let mut gaps = backoff::gaps();
-        while let Some((jobs, alone)) = open.pop() {
-            if jobs.is_empty() {
-                continue;
-            }
-            match self.attempt(&jobs).await {
-                Ok(decided) => {
-                    self.finish(jobs, decided);
-                    gaps = backoff::gaps();
-                }
-                Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Conflict(why)) => {
-                    tracing::debug!(why, "somebody else was first: deciding again");
-                    open.push((jobs, alone));
-                }
-                Err(Failure::Poison(why)) if jobs.len() > 1 => {
-                    tracing::warn!(why, jobs = jobs.len(), "a batch has a poisonous input: halving it");
-                    let mut first = jobs;
-                    let second = first.split_off(first.len() / 2);
-                    open.extend([(second, 0), (first, 0)]);
-                }
-                Err(Failure::Poison(_)) if alone + 1 < ALONE => open.push((jobs, alone + 1)),
-                Err(Failure::Poison(why)) => self.put_aside(jobs, &why).await,
-                Err(Failure::Transient(why)) => {
-                    self.away(&why, jobs, &mut open, Reply::Unavailable);
-                    self.rest(gaps.next().unwrap_or_default()).await;
-                }
-                Err(Failure::CommitUnknown(why)) => {
-                    metrics::counter!("skald_commit_unknown_total").increment(1);
-                    self.away(&why, jobs, &mut open, Reply::MaybeStored);
-                }
-            }
-            if self.shutdown.is_requested() && self.connection.is_none() {
-                // The database is away while we stop: what came by message comes again.
-                open.into_iter()
-                    .flat_map(|(jobs, _)| jobs)
-                    .for_each(|job| job.origin.reply(Reply::Unavailable));
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// The database is away, or the connection broke: callers are told, the rest is tried again on a new connection.
-    fn away(&mut self, why: &str, jobs: Vec<Job>, open: &mut Vec<(Vec<Job>, u32)>, reply: Reply) {
-        tracing::warn!(why, "the batch was not stored: deciding again");
-        self.connection = None;
-        self.shared.health.set("postgres", Status::Degraded, why);
-        let (callers, rest): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| matches!(job.origin, Origin::Caller(_)));
-        for job in callers {
-            job.origin.reply(reply.clone());
-        }
-        open.push((rest, 0));
-    }
-
-    /// Waits, telling callers meanwhile that the database is away.
-    async fn rest(&mut self, gap: Duration) {
-        let over = tokio::time::sleep(gap);
-        tokio::pin!(over);
-        loop {
-            tokio::select! {
-                () = &mut over => return,
-                () = self.shutdown.requested() => return,
-                Some(job) = self.calls.recv() => job.origin.reply(Reply::Unavailable),
-            }
-        }
     }
 }

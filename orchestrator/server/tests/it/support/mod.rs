@@ -1,12 +1,16 @@
 //! What every test stands on: a running orchestrator, participants that the test plays, readers of topics.
 
+mod load;
 mod participant;
+mod proxy;
 mod reader;
 mod world;
 
 use std::time::Duration;
 
+pub(crate) use load::Load;
 pub(crate) use participant::{Participant, no, yes};
+pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use reader::Reader;
 pub(crate) use world::{World, draft, later};
 

@@ -38,11 +38,23 @@ impl World {
     }
 
     /// Starts one on what a config names; another may run there already.
-    pub(crate) async fn start_on(mut config: Config) -> World {
+    pub(crate) async fn start_on(config: Config) -> World {
+        World::start_in(config, &tokio::runtime::Handle::current()).await
+    }
+
+    /// The same in a runtime of its own: shut that down in the background, and the instance vanishes.
+    pub(crate) async fn start_doomed(config: Config) -> (World, tokio::runtime::Runtime) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let world = World::start_in(config, runtime.handle()).await;
+        (world, runtime)
+    }
+
+    async fn start_in(mut config: Config, runtime: &tokio::runtime::Handle) -> World {
         config.listen.grpc.set_port(skald_harness::free_port());
         config.listen.http.set_port(skald_harness::free_port());
         let shutdown = Shutdown::new();
-        let running = tokio::spawn(skald_server::run(config.clone(), shutdown.clone()));
+        let running = runtime.spawn(skald_server::run(config.clone(), shutdown.clone()));
         let world = World { config, shutdown, running };
         let ready = format!("http://{}/health/ready", world.config.listen.http);
         skald_harness::eventually("the orchestrator is ready", DEADLINE, async || {
@@ -52,6 +64,21 @@ impl World {
         })
         .await;
         world
+    }
+
+    /// How a dependency stands, and the detail.
+    pub(crate) async fn health(&self, dependency: &str) -> (String, String) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(self.config.listen.http).await.unwrap();
+        let request = "GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let report: serde_json::Value = serde_json::from_str(body).unwrap();
+        let of = &report["dependencies"][dependency];
+        let text = |field: &str| of[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("detail"))
     }
 
     async fn channel_now(&self) -> Option<Channel> {

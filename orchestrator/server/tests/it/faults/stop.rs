@@ -1,0 +1,109 @@
+//! A soft stop: nothing new is taken, what is in flight is finished, and it ends within its deadline whoever holds on.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use skald_proto::order::v1 as order;
+
+use crate::support::{DEADLINE, Load, World, draft, later};
+
+/// The stop ends by itself within the deadline of the settings.
+async fn stops_in_time(world: World) {
+    let deadline = world.config.shutdown.deadline();
+    world.shutdown.request();
+    let ended = tokio::time::timeout(deadline, world.running).await;
+    ended.expect("it ends within its deadline").unwrap().expect("cleanly");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_nothing_is_lost() {
+    let world = World::start().await;
+    let config = world.config.clone();
+    let _yes = world.yes().await;
+    let load = Load::start(16, &[world.channel()]);
+    load.more(200).await;
+    stops_in_time(world).await;
+    let refused = load.refused();
+    skald_harness::eventually("nobody is served", DEADLINE, async || {
+        (load.refused() > refused + 20).then_some(())
+    })
+    .await;
+    let before = load.acknowledged();
+    let acknowledged = load.end().await;
+    assert_eq!(acknowledged.len(), before);
+    let mut sql = skald_kit::pg::connection(&config.postgres.url).await.unwrap();
+    let instances: i64 =
+        sqlx::query_scalar("select count(*) from skald.instance").fetch_one(&mut sql).await.unwrap();
+    assert_eq!(instances, 0, "it said farewell");
+    let again = World::start_on(config).await;
+    again.all_complete(&acknowledged).await;
+    crate::replay::every_history(&again).await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_streams_are_ended_and_nobody_can_hold_it_up() {
+    let world = World::start_with(|c| c.shutdown.deadline_seconds = 12).await;
+    let id = world.place(later("watched")).await;
+    let watch = order::WatchOrderRequest { order_id: id };
+    let mut watch = world.orders().watch_order(watch).await.unwrap().into_inner();
+    watch.next().await.unwrap().unwrap();
+
+    // One that sent an order, has its answer, and keeps the stream open.
+    let submit = |n: usize| order::SubmitOrdersRequest {
+        client_ref: n.to_string(),
+        submit: Some(order::SubmitOrderRequest { idempotency_key: format!("k{n}"), order: Some(draft()) }),
+    };
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    sender.send(submit(0)).await.unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut open = world.orders().submit_orders(stream).await.unwrap().into_inner();
+    open.next().await.unwrap().unwrap();
+
+    // One that sends and sends, and reads no answer.
+    let endless = futures::stream::iter((1..).map(submit));
+    let deaf = world.orders().submit_orders(endless).await.unwrap().into_inner();
+    skald_harness::eventually("its window is full", DEADLINE, async || {
+        let count = async || -> i64 {
+            sqlx::query_scalar("select count(*) from saga").fetch_one(&mut world.sql().await).await.unwrap()
+        };
+        let before = count().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if before > 1000 && count().await == before { Ok(()) } else { Err(before) }
+    })
+    .await;
+
+    stops_in_time(world).await;
+    let status = watch.next().await.expect("the watcher is told").unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(open.next().await.is_none_or(|end| end.is_err()));
+    drop((deaf, sender));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_it_stops_all_the_same() {
+    let mut server = skald_harness::owned_postgres().await;
+    server.create_database("orders").await.unwrap();
+    let url = skald_kit::config::Secret::new(server.url("orders"));
+    let world = World::start_with(|c| {
+        c.postgres.url = url;
+        c.shutdown.deadline_seconds = 12;
+    })
+    .await;
+    let _yes = world.yes().await;
+    let load = Load::start(4, &[world.channel()]);
+    load.more(20).await;
+    server.kill().await.unwrap();
+    let refused = load.refused();
+    skald_harness::eventually("callers are told", DEADLINE, async || {
+        (load.refused() > refused + 5).then_some(())
+    })
+    .await;
+    let config = world.config.clone();
+    stops_in_time(world).await;
+    let acknowledged = load.end().await;
+    server.restart().await.unwrap();
+    let again = World::start_on(config).await;
+    again.all_complete(&acknowledged).await;
+    again.stop().await;
+}

@@ -1,0 +1,104 @@
+//! Two orchestrators side by side.
+
+use futures::StreamExt as _;
+use skald_proto::order::v1::{self as order, submit_orders_response::Result as Answer};
+
+use crate::support::{DEADLINE, Load, Reader, World, draft};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_keys_in_opposite_order_on_two_instances_are_one_order_each() {
+    let one = World::start().await;
+    let two = World::start_on(one.config.clone()).await;
+    let submit = |n: usize| order::SubmitOrdersRequest {
+        client_ref: n.to_string(),
+        submit: Some(order::SubmitOrderRequest { idempotency_key: format!("k{n:04}"), order: Some(draft()) }),
+    };
+    const KEYS: usize = 1000;
+    let send = async |world: &World, keys: Vec<usize>| {
+        let stream = futures::stream::iter(keys.into_iter().map(submit).collect::<Vec<_>>());
+        let answers = world.orders().submit_orders(stream).await.unwrap().into_inner();
+        let mut answers: Vec<_> = answers
+            .map(|answer| {
+                let answer = answer.unwrap();
+                match answer.result.unwrap() {
+                    Answer::Accepted(a) => {
+                        (answer.client_ref.parse::<usize>().unwrap(), a.order_id, a.created)
+                    }
+                    Answer::Error(error) => panic!("{}: {error:?}", answer.client_ref),
+                }
+            })
+            .collect()
+            .await;
+        answers.sort();
+        answers
+    };
+    let (up, down) = tokio::join!(send(&one, (0..KEYS).collect()), send(&two, (0..KEYS).rev().collect()));
+    assert_eq!((up.len(), down.len()), (KEYS, KEYS));
+    for (a, b) in up.iter().zip(&down) {
+        assert_eq!((a.0, &a.1), (b.0, &b.1), "both were given the same order");
+        assert!(a.2 != b.2, "one of them made it");
+    }
+    assert!(up.iter().any(|a| a.2) && up.iter().any(|a| !a.2), "they met");
+    let rows: (i64, i64) =
+        sqlx::query_as("select (select count(*) from saga), (select count(*) from submission)")
+            .fetch_one(&mut one.sql().await)
+            .await
+            .unwrap();
+    assert_eq!(rows, (KEYS as i64, KEYS as i64));
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_one_vanishes_the_other_finishes_everything() {
+    let survivor = World::start().await;
+    let (victim, runtime) = World::start_doomed(survivor.config.clone()).await;
+    let _yes = survivor.yes().await;
+    let events = Reader::of(&survivor.config.kafka, "orders.events");
+    let load = Load::start(16, &[survivor.channel(), victim.channel()]);
+    load.more(150).await;
+    let mut sql = survivor.sql().await;
+    let address = victim.config.listen.grpc.to_string();
+    let owner: uuid::Uuid = sqlx::query_scalar("select id from skald.instance where address = $1")
+        .bind(&address)
+        .fetch_one(&mut sql)
+        .await
+        .unwrap();
+    // Without a farewell: no flush, no commit of offsets, its heart stops.
+    runtime.shutdown_background();
+    let orphans: i64 =
+        sqlx::query_scalar("select count(*) from saga where owner = $1 and wake_at is not null")
+            .bind(owner)
+            .fetch_one(&mut sql)
+            .await
+            .unwrap();
+    assert!(orphans > 0, "work was in flight");
+    load.more(50).await;
+    let acknowledged = load.end().await;
+    survivor.all_complete(&acknowledged).await;
+    skald_harness::eventually("nothing is left of it", DEADLINE, async || {
+        let left: (i64, i64, i64) = sqlx::query_as(
+            "select (select count(*) from skald.instance where id = $1),
+                    (select count(*) from saga where owner = $1 and wake_at is not null),
+                    (select count(*) from skald.outbox)",
+        )
+        .bind(owner)
+        .fetch_one(&mut survivor.sql().await)
+        .await
+        .unwrap();
+        if left == (0, 0, 0) { Ok(()) } else { Err(left) }
+    })
+    .await;
+    skald_harness::eventually("every event of every order", DEADLINE, async || {
+        let missing = acknowledged.iter().find(|id| {
+            let mut kinds = events.kinds(id);
+            kinds.sort();
+            kinds.dedup();
+            kinds.len() != 5
+        });
+        missing.map_or(Ok(()), Err)
+    })
+    .await;
+    crate::replay::every_history(&survivor).await;
+    survivor.stop().await;
+}
