@@ -27,6 +27,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one connection: a client that wants more opens another.
 const MAX_STREAMS: u32 = 2048;
+/// What calls under way may take once the stop was asked for: a client that doesn't read its answers holds its
+/// connection open for ever.
+const GRACE: Duration = Duration::from_secs(5);
 /// Bytes in flight per stream and per connection; tonic's 64 KiB would stall bulk submissions.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -55,7 +58,7 @@ pub async fn serve(
 
 /// Serves `routes` with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
 /// v1alpha. When the stop is asked for, health says NOT_SERVING, no call is taken any more, and those under
-/// way are finished; streams without an end must watch the shutdown themselves.
+/// way have five seconds to finish; streams without an end must watch the shutdown themselves.
 ///
 /// # Errors
 /// A descriptor set cannot be decoded, or the listener broke.
@@ -73,7 +76,8 @@ pub async fn serve_on(
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     report(&reporter, &names, health.overall()).await;
     let feed = tokio::spawn(feed(reporter, names, health, shutdown.clone()));
-    let served = Server::builder()
+    let stop = shutdown.clone();
+    let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
@@ -85,10 +89,20 @@ pub async fn serve_on(
         .add_service(reflection(descriptor_sets).build_v1alpha()?)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             shutdown.requested().await;
-        })
-        .await;
+        });
+    let late = async {
+        stop.requested().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let served = tokio::select! {
+        served = serving => served.context("the gRPC server broke"),
+        () = late => {
+            tracing::warn!("clients hold calls open that were ended: they are left behind");
+            Ok(())
+        }
+    };
     feed.abort();
-    served.context("the gRPC server broke")
+    served
 }
 
 /// Ours, and what clients need to read ours: health and google.rpc's error details.
