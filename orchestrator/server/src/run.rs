@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::AtomicI64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -42,8 +42,9 @@ use crate::{
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/orchestrator");
 
-/// What the flushes at the end may take each.
-const FLUSH: Duration = Duration::from_secs(5);
+/// Of the time that a soft stop may take: when the rooms must have ended, then the workers, then the flushes; the rest
+/// is the heart's.
+const STOPPING: [f64; 3] = [0.5, 0.7, 0.9];
 
 /// Brings the orchestrator's database up to date.
 ///
@@ -93,15 +94,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         active: AtomicI64::new(0),
         config,
     });
-    let workers = Tasks::new(&shutdown);
-    let inboxes = start_workers(&shared, failures, &shutdown, &workers);
+    let (workers, closing) = (Tasks::new(&shutdown), Shutdown::new());
+    let inboxes = start_workers(&shared, failures, &shutdown, &closing, &workers);
     start_rooms(&shared, inboxes, batches, grpc, &shutdown, &tasks)?;
     tracing::info!(
         grpc = %shared.config.listen.grpc, http = %shared.config.listen.http,
         workers = shared.config.driver.worker_count(), "the orchestrator is ready"
     );
     shutdown.requested().await;
-    stop(&shared, tasks, workers, heart, &alive).await?;
+    let deadline = shared.config.shutdown.deadline();
+    stop(&shared, deadline, [tasks, workers, heart], &closing, &alive).await?;
     shutdown
         .reason()
         .filter(|why| !why.starts_with("SIG"))
@@ -157,10 +159,11 @@ fn start_workers(
     shared: &Arc<Shared>,
     failures: Vec<mpsc::UnboundedReceiver<uuid::Uuid>>,
     shutdown: &Shutdown,
+    closing: &Shutdown,
     workers: &Tasks,
 ) -> Vec<Inbox> {
     let start = |(n, failures)| {
-        let (worker, inbox) = Worker::new(Arc::clone(shared), shutdown.clone(), failures);
+        let (worker, inbox) = Worker::new(Arc::clone(shared), shutdown.clone(), closing.clone(), failures);
         workers.spawn(format!("worker {n}"), worker.run());
         inbox
     };
@@ -193,23 +196,37 @@ fn start_rooms(
     Ok(())
 }
 
-/// Takes nothing more, finishes what is in flight, flushes, leaves the group; the heart beats until the end.
+/// Takes nothing more, finishes what is in flight, flushes, leaves the group; the heart beats until the end. All of it
+/// within the deadline, whoever holds on.
 async fn stop(
     shared: &Shared,
-    tasks: Tasks,
-    workers: Tasks,
-    heart: Tasks,
+    deadline: Duration,
+    [rooms, workers, heart]: [Tasks; 3],
+    closing: &Shutdown,
     alive: &Shutdown,
 ) -> anyhow::Result<()> {
-    let deadline = shared.config.shutdown.deadline();
+    let began = Instant::now();
+    let [rooms_end, workers_end, flush_end] = STOPPING.map(|share| deadline.mul_f64(share));
+    let left = |end: Duration| end.saturating_sub(began.elapsed());
     shared.outcomes.drain();
-    let ended = tasks.join(deadline).await;
-    let worked = workers.join(deadline).await;
-    shared.transport.flush(FLUSH).await;
-    shared.relay.close(FLUSH).await;
-    shared.outcomes.close(FLUSH).await;
-    alive.request();
-    let beaten = heart.join(FLUSH).await;
-    ended.and(worked).and(beaten)?;
+    let ended = rooms.join(left(rooms_end)).await;
+    // Whoever still holds an inbox gets nothing done any more.
+    closing.request();
+    let worked = workers.join(left(workers_end)).await;
+    let flush = left(flush_end);
+    let (delivered, events, ()) =
+        tokio::join!(shared.transport.flush(flush), shared.relay.close(flush), shared.outcomes.close(flush));
+    if events > 0 {
+        tracing::warn!(events, "events were left; another instance or the next start publishes them");
+    }
+    if delivered && worked.is_ok() {
+        alive.request();
+        let beaten = heart.join(left(deadline)).await;
+        ended.and(worked).and(beaten)?;
+    } else {
+        // The row stays, so that others, or the next start, see that it is gone and look at what it left.
+        let _ = heart.join(Duration::ZERO).await;
+        ended.and(worked)?;
+    }
     Ok(())
 }

@@ -67,13 +67,15 @@ impl Transport {
         }
     }
 
-    /// Waits until what was taken is delivered.
-    pub async fn flush(&self, deadline: std::time::Duration) {
+    /// Waits until what was taken is delivered; false when something was left, or could not be delivered last.
+    pub async fn flush(&self, deadline: std::time::Duration) -> bool {
         match self {
             Transport::Kafka(kafka) => {
-                if let Err(left) = kafka.producer.flush(deadline).await {
+                let flushed = kafka.producer.flush(deadline).await;
+                if let Err(left) = flushed {
                     tracing::warn!(%left, "commands were left; they will be sent again");
                 }
+                flushed.is_ok() && !self.is_failing()
             }
         }
     }

@@ -59,6 +59,7 @@ pub(crate) enum Failure {
 pub struct Worker {
     shared: Arc<Shared>,
     shutdown: Shutdown,
+    closing: Shutdown,
     calls: mpsc::Receiver<Job>,
     messages: mpsc::Receiver<Job>,
     /// Sagas whose commands were not delivered. Unbounded, but the producer's queue bounds what can fail.
@@ -70,10 +71,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker and where its jobs go.
+    /// A worker and where its jobs go. After `shutdown` it waits for nobody; at `closing` it ends, when its queues are
+    /// empty, though somebody may still hold them.
     pub fn new(
         shared: Arc<Shared>,
         shutdown: Shutdown,
+        closing: Shutdown,
         undelivered: mpsc::UnboundedReceiver<Uuid>,
     ) -> (Worker, Inbox) {
         let (calls_in, calls) = mpsc::channel(CALLS);
@@ -81,6 +84,7 @@ impl Worker {
         let worker = Worker {
             shared,
             shutdown,
+            closing,
             calls,
             messages,
             undelivered,
@@ -91,7 +95,7 @@ impl Worker {
         (worker, Inbox { calls: calls_in, messages: messages_in })
     }
 
-    /// Works until both queues are closed and empty.
+    /// Works until both queues are empty and nobody puts anything into them any more.
     ///
     /// # Errors
     /// This binary must not go on: a saga was written by a newer one.
@@ -128,7 +132,8 @@ impl Worker {
             if !jobs.is_empty() {
                 return Some(jobs);
             }
-            if self.calls.is_closed() && self.messages.is_closed() {
+            let closed = self.calls.is_closed() && self.messages.is_closed();
+            if (closed || self.closing.is_requested()) && self.calls.is_empty() && self.messages.is_empty() {
                 return None;
             }
             self.wait(&mut jobs).await;
@@ -144,6 +149,7 @@ impl Worker {
             job = self.messages.recv(), if !self.messages.is_closed() || !self.messages.is_empty() => jobs.extend(job),
             job = self.calls.recv(), if !self.calls.is_closed() || !self.calls.is_empty() => jobs.extend(job),
             Some(saga) = self.undelivered.recv() => self.not_delivered(saga),
+            () = self.closing.requested() => {}
             () = tokio::time::sleep(due) => {}
         }
     }
