@@ -14,8 +14,8 @@ use crate::pg;
 
 /// The time between two beats.
 pub const BEAT: Duration = Duration::from_secs(1);
-/// Who is so late, by the database's clock, counts as dead. It may be frozen and come back: what it holds
-/// must stand that.
+/// Who is so late, by the database's clock, counts as dead; after a start of the database everybody has this
+/// time to beat again. It may be frozen and come back: what it holds must stand that.
 pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// A beat that hangs so long is given up, and the connection with it.
 const HUNG: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ async fn peers(connection: &mut PgConnection, service: &str) -> Result<Vec<(Peer
         select id, service, address,
                (extract(epoch from started_at) * 1000)::bigint as "started_ms!",
                (extract(epoch from beat_at) * 1000)::bigint as "beat_ms!",
-               beat_at < clock_timestamp() - make_interval(secs => $2) as "dead!"
+               greatest(beat_at, pg_postmaster_start_time()) < clock_timestamp() - make_interval(secs => $2) as "dead!"
         from skald.instance
         where service = $1
         order by id

@@ -136,7 +136,9 @@ pub(super) async fn adopt(
         where id in (
             select id from skald.outbox
             where owner <> $1
-              and owner not in (select id from skald.instance where beat_at >= clock_timestamp() - make_interval(secs => $2))
+              and owner not in (select id from skald.instance
+                                 where greatest(beat_at, pg_postmaster_start_time())
+                                       >= clock_timestamp() - make_interval(secs => $2))
             order by id limit $3
             for update skip locked
         )
