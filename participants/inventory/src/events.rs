@@ -5,8 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 use skald_kit::{ids, outbox};
 use skald_proto::inventory::v1::StockEvent;
-use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::allocation::{Change, Kind};
 
@@ -30,15 +28,6 @@ impl Events {
     pub(crate) fn rows(&self, changes: &[Change]) -> Vec<outbox::Row> {
         let time_ms = now_ms();
         changes.iter().map(|change| self.row(change, time_ms)).collect()
-    }
-
-    /// Writes the rows of a change that no wave made. They belong to no instance, so whichever relay looks next adopts them:
-    /// within seconds, and also when this process dies right after its commit.
-    pub(crate) async fn insert(
-        connection: &mut PgConnection,
-        rows: &[outbox::Row],
-    ) -> Result<(), sqlx::Error> {
-        outbox::insert(connection, Uuid::nil(), rows).await
     }
 
     fn row(&self, change: &Change, time_ms: i64) -> outbox::Row {

@@ -10,7 +10,6 @@ mod domain;
 mod events;
 pub mod input;
 mod service;
-mod startup;
 mod store;
 
 use anyhow::{Context as _, Result};
@@ -19,13 +18,17 @@ use skald_kit::{
     grpc::MAX_MESSAGE_BYTES,
     kafka::Topic,
     lifecycle::Shutdown,
+    migrate::Set,
     pg,
 };
-use skald_participant::Api;
+use skald_participant::{Api, Handles, Needs};
 use skald_proto::inventory::v1::inventory_service_server::InventoryServiceServer;
+use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
 pub use config::Config;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/inventory");
 
 /// Brings the database at `url` up to date: kit's tables, the participant's, inventory's. Can be run again, and by several at
 /// once.
@@ -33,15 +36,20 @@ pub use config::Config;
 /// # Errors
 /// The database cannot be reached, or a newer program has migrated it.
 pub async fn migrate(url: &Secret) -> Result<()> {
-    startup::migrations(url).await.context("inventory's database")
+    skald_participant::migrate(url, &[Set::service(&MIGRATOR)]).await.context("inventory's database")
 }
 
 /// The topics that inventory needs: commands, outcomes, dead letters, events.
 #[must_use]
 pub fn topics(kafka: &Kafka) -> Vec<Topic> {
-    let mut topics = skald_participant::topics_of("inventory", kafka);
-    topics.push(startup::topic(kafka));
-    topics
+    [skald_participant::topics_of("inventory", kafka), needs(kafka).topics].concat()
+}
+
+fn needs(kafka: &Kafka) -> Needs {
+    Needs {
+        migrations: vec![Set::service(&MIGRATOR)],
+        topics: vec![skald_participant::event_topic(events::TOPIC, kafka)],
+    }
 }
 
 /// Runs inventory until the stop is asked for: migrates its database, takes commands, serves its API.
@@ -49,14 +57,15 @@ pub fn topics(kafka: &Kafka) -> Vec<Topic> {
 /// # Errors
 /// The database cannot be migrated, a topic is missing, an address is taken, or a task failed.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    if !startup::prepare(&config.postgres.url, &config.kafka, &shutdown).await? {
-        return Ok(());
-    }
     let events = events::Events::new(config.kafka.topic(events::TOPIC));
     let pool = pg::read_pool(&config.postgres).context("inventory's database")?;
-    let api = InventoryServiceServer::new(api::Api::new(pool, events.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let api = Api { routes: Routes::new(api), services: &["skald.inventory.v1.InventoryService"] };
-    skald_participant::run(service::Inventory::new(events), config.into(), api, shutdown).await
+    let needs = needs(&config.kafka);
+    let build = |handles: Handles| {
+        let api = InventoryServiceServer::new(api::Api::new(pool, events.clone(), handles.outbox))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let api = Api { routes: Routes::new(api), services: &["skald.inventory.v1.InventoryService"] };
+        Ok((service::Inventory::new(events), api))
+    };
+    skald_participant::run(config.into(), needs, build, shutdown).await
 }

@@ -58,9 +58,7 @@ impl Service for Inventory {
         wave: &mut Wave,
     ) -> Result<Vec<outbox::Row>, sqlx::Error> {
         let changes = wave.shelf.changes();
-        store::reservation::insert(connection, &wave.held).await?;
-        store::reservation::end(connection, &wave.ended).await?;
-        store::stock::write(connection, &last_of_each(&changes)).await?;
+        store::wave::write(connection, &wave.held, &wave.ended, &last_of_each(&changes)).await?;
         metrics::histogram!("inventory_wave_changes_size").record(changes.len() as f64);
         Ok(self.events.rows(&changes))
     }

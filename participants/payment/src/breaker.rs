@@ -73,6 +73,8 @@ pub struct Breaker {
     failures: u32,
     /// How long it stays open this time.
     open_for: Duration,
+    /// Since when not all calls pass; `None` while it is closed.
+    troubled_since: Option<Duration>,
 }
 
 impl Breaker {
@@ -90,6 +92,7 @@ impl Breaker {
             calls: 0,
             failures: 0,
             open_for: settings.open,
+            troubled_since: None,
         }
     }
 
@@ -97,6 +100,12 @@ impl Breaker {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// For how long not all calls pass; zero while it is closed.
+    #[must_use]
+    pub fn troubled_for(&self, now: Duration) -> Duration {
+        self.troubled_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// Lets time pass: a ramp that is over closes. The other states wait for a call.
@@ -189,6 +198,10 @@ impl Breaker {
     }
 
     fn enter(&mut self, state: State, now: Duration) {
+        self.troubled_since = match state {
+            State::Closed => None,
+            _ => self.troubled_since.or(Some(now)),
+        };
         self.state = state;
         self.since = now;
         self.period += 1;

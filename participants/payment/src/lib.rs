@@ -16,10 +16,7 @@ mod events;
 pub mod gateway;
 mod input;
 mod service;
-mod startup;
 mod store;
-
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use skald_kit::{
@@ -27,17 +24,18 @@ use skald_kit::{
     grpc::MAX_MESSAGE_BYTES,
     kafka::Topic,
     lifecycle::Shutdown,
+    migrate::Set,
     pg,
 };
-use skald_participant::Api;
+use skald_participant::{Api, Handles, Needs};
 use skald_proto::payment::v1::payment_service_server::PaymentServiceServer;
+use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
 pub use config::{Breaker, Config, Gateway};
 use gateway::{guarded::Guarded, simulated::Simulated};
 
-/// How often the breaker is told the time.
-const TICK: Duration = Duration::from_millis(500);
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/payment");
 
 /// Brings the database at `url` up to date: kit's tables, the participant's, payment's, the simulated gateway's. Can be run again,
 /// and by several at once.
@@ -45,15 +43,20 @@ const TICK: Duration = Duration::from_millis(500);
 /// # Errors
 /// The database cannot be reached, or a newer program has migrated it.
 pub async fn migrate(url: &Secret) -> Result<()> {
-    startup::migrations(url).await.context("payment's database")
+    skald_participant::migrate(url, &[Set::service(&MIGRATOR)]).await.context("payment's database")
 }
 
 /// The topics that payment needs: commands, outcomes, dead letters, events.
 #[must_use]
 pub fn topics(kafka: &Kafka) -> Vec<Topic> {
-    let mut topics = skald_participant::topics_of("payment", kafka);
-    topics.push(startup::topic(kafka));
-    topics
+    [skald_participant::topics_of("payment", kafka), needs(kafka).topics].concat()
+}
+
+fn needs(kafka: &Kafka) -> Needs {
+    Needs {
+        migrations: vec![Set::service(&MIGRATOR)],
+        topics: vec![skald_participant::event_topic(events::TOPIC, kafka)],
+    }
 }
 
 /// Runs payment until the stop is asked for: migrates its database, takes commands, calls the gateway, serves its API.
@@ -61,29 +64,18 @@ pub fn topics(kafka: &Kafka) -> Vec<Topic> {
 /// # Errors
 /// The database cannot be migrated, a topic is missing, an address is taken, or a task failed.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    if !startup::prepare(&config.postgres.url, &config.kafka, &shutdown).await? {
-        return Ok(());
-    }
-    let simulated =
-        Simulated::start(config.gateway_url(), config.gateway.key_lifetime(), config.gateway.mood());
-    let guarded = Guarded::new(simulated.clone(), config.breaker_settings(), |_| {});
-    let ticks = tokio::spawn(tick(guarded.clone()));
     let pool = pg::read_pool(&config.postgres).context("payment's database")?;
-    let api = PaymentServiceServer::new(api::Api::new(pool, Some(simulated)))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let api = Api { routes: Routes::new(api), services: &["skald.payment.v1.PaymentService"] };
     let events = events::Events::new(config.kafka.topic(events::TOPIC));
-    let payment = service::Payment::new(guarded, events);
-    let ended = skald_participant::run(payment, config.participant(), api, shutdown).await;
-    ticks.abort();
-    ended
-}
-
-async fn tick<G>(guarded: Guarded<G>) {
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        ticks.tick().await;
-        guarded.tick();
-    }
+    let (participant, needs) = (config.participant(), needs(&config.kafka));
+    let build = |handles: Handles| {
+        let simulated =
+            Simulated::start(config.gateway_url(), config.gateway.key_lifetime(), config.gateway.mood());
+        let guarded = Guarded::new(simulated.clone(), config.breaker_settings(), handles.health);
+        let api = PaymentServiceServer::new(api::Api::new(pool, Some(simulated)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let api = Api { routes: Routes::new(api), services: &["skald.payment.v1.PaymentService"] };
+        Ok((service::Payment::new(guarded, events), api))
+    };
+    skald_participant::run(participant, needs, build, shutdown).await
 }

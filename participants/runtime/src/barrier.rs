@@ -243,9 +243,10 @@ pub(crate) async fn read(
 /// # Errors
 /// The database's; 23514 without a constraint's name: no partition takes one of the sagas.
 pub(crate) async fn insert(conn: &mut PgConnection, rows: &[Row]) -> Result<u64, sqlx::Error> {
-    let keys = Columns::of(rows.iter().map(|row| (&row.key, row.slot)));
-    let verdicts: Vec<i8> = rows.iter().map(|row| row.verdict.code()).collect();
-    let outcomes: Vec<Option<Vec<u8>>> = rows.iter().map(|row| encode(row.answer.as_ref())).collect();
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let (keys, verdicts, outcomes) = columns(rows);
     let done = sqlx::query!(
         r#"insert into skald.barrier (saga_id, step, epoch, verb, verdict, outcome)
            select * from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::"char"[], $6::bytea[])
@@ -262,40 +263,12 @@ pub(crate) async fn insert(conn: &mut PgConnection, rows: &[Row]) -> Result<u64,
     Ok(done.rows_affected())
 }
 
-/// Turns open intents into verdicts. Returns those that still were intents; the others were settled by someone else.
-///
-/// # Errors
-/// The database's.
-pub(crate) async fn settle(
-    conn: &mut PgConnection,
-    rows: &[Row],
-) -> Result<HashSet<(Key, Slot)>, sqlx::Error> {
+/// Keys, verdicts and outcomes of rows, as array parameters want them.
+pub(crate) fn columns(rows: &[Row]) -> (Columns, Vec<i8>, Vec<Option<Vec<u8>>>) {
     let keys = Columns::of(rows.iter().map(|row| (&row.key, row.slot)));
-    let (first, last) = keys.range();
-    let verdicts: Vec<i8> = rows.iter().map(|row| row.verdict.code()).collect();
-    let outcomes: Vec<Option<Vec<u8>>> = rows.iter().map(|row| encode(row.answer.as_ref())).collect();
-    let settled = sqlx::query!(
-        r#"update skald.barrier b set verdict = s.verdict, outcome = s.outcome
-           from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::"char"[], $6::bytea[])
-                as s (saga_id, step, epoch, verb, verdict, outcome)
-           where b.saga_id = s.saga_id and b.step = s.step and b.epoch = s.epoch and b.verb = s.verb
-             and b.saga_id between $7 and $8 and b.verdict = 'I'
-           returning b.saga_id, b.step, b.epoch, b.verb as "verb!: i8""#,
-        &keys.sagas,
-        &keys.steps,
-        &keys.epochs,
-        &keys.slots,
-        &verdicts,
-        &outcomes as &[Option<Vec<u8>>],
-        first,
-        last,
-    )
-    .fetch_all(conn)
-    .await?;
-    let key = |saga, step, epoch| Key { saga, step, epoch };
-    let settled =
-        settled.into_iter().filter_map(|r| Some((key(r.saga_id, r.step, r.epoch), Slot::from_code(r.verb)?)));
-    Ok(settled.collect())
+    let verdicts = rows.iter().map(|row| row.verdict.code()).collect();
+    let outcomes = rows.iter().map(|row| encode(row.answer.as_ref())).collect();
+    (keys, verdicts, outcomes)
 }
 
 fn row(key: Key, verb: i8, verdict: i8, outcome: Option<&[u8]>) -> Result<Row, sqlx::Error> {

@@ -16,7 +16,7 @@ use crate::{
     barrier::{self, Stored},
     command::Command,
     decide::{Alarm, Plan, Triage},
-    events, housekeeping,
+    housekeeping,
     intent::{
         self, Intent,
         calls::{Begin, Caller},
@@ -107,7 +107,14 @@ impl<S: Service> Executor<S> {
         loop {
             let began = Instant::now();
             // a panic leaves nothing behind: connection and domain are thrown away
-            let tried = AssertUnwindSafe(self.once(wave)).catch_unwind().await;
+            let cut = self.shared.cut.clone();
+            let tried = tokio::select! {
+                tried = AssertUnwindSafe(self.once(wave)).catch_unwind() => tried,
+                () = cut.requested() => {
+                    self.link.cut();
+                    return Err(Stopped);
+                }
+            };
             let trouble = match tried {
                 Ok(Ok(ends)) => {
                     metrics::histogram!("skald_participant_transaction_seconds").record(began.elapsed());
@@ -178,27 +185,19 @@ impl<S: Service> Executor<S> {
             tx.rollback().await.map_err(fail)?;
             return Ok(ends(wave, plan));
         }
-        if barrier::insert(&mut tx, &plan.inserts).await.map_err(fail)? < plan.inserts.len() as u64 {
-            tx.rollback().await.map_err(fail)?;
-            return Err(Trouble::Conflict);
-        }
         let mut begin = caller.reserve(plan.opened.iter().filter(|open| open.ready).count());
         let opened = opened(&plan, wave, &mut begin);
-        let due = match write_intents(shared, &mut tx, &plan, wave, &opened).await? {
-            Some(due) => due,
-            None => {
-                tx.rollback().await.map_err(fail)?;
-                return Err(Trouble::Conflict);
-            }
+        let Some(due) = write_barrier(shared, &mut tx, &plan, wave, &opened).await.map_err(fail)? else {
+            tx.rollback().await.map_err(fail)?;
+            return Err(Trouble::Conflict);
         };
         let rows = match &mut domain {
             Some(domain) => shared.service.write(&mut tx, domain).await.map_err(fail)?,
             None => Vec::new(),
         };
-        let acked = events::write(&mut tx, &shared.relay, shared.instance, &rows).await.map_err(fail)?;
+        let events = shared.outbox.write(&mut tx, rows).await.map_err(fail)?;
         shared.committed(pg::commit(tx).await)?;
-        acked.deleted();
-        shared.relay.publish(rows);
+        events.committed();
         if let Some(domain) = &domain {
             begin_calls(begin, opened, domain);
         }
@@ -242,29 +241,34 @@ fn opened<S: Service, O: From>(plan: &Plan, wave: &[Item<O>], begin: &mut Begin<
     plan.opened.iter().map(new).collect()
 }
 
-/// `None`: one that was met is no longer open. Else whether the sweeper should look.
-async fn write_intents<S: Service, O: From>(
+/// The barrier's rows and the intents. `None`: someone else was first, or an intent that was met is no longer open. Else whether
+/// the sweeper should look.
+async fn write_barrier<S: Service, O: From>(
     shared: &Shared<S>,
     conn: &mut PgConnection,
     plan: &Plan,
     wave: &[Item<O>],
     opened: &[New],
-) -> Result<Option<bool>, Trouble> {
-    let fail = |error| shared.trouble(error);
-    let mut due = false;
+) -> Result<Option<bool>, sqlx::Error> {
+    let inserted = match opened {
+        [] => barrier::insert(conn, &plan.inserts).await?,
+        _ => {
+            let lease = shared.calls.lease();
+            intent::table::insert(conn, shared.instance, lease, &plan.inserts, opened).await?
+        }
+    };
+    if inserted < plan.inserts.len() as u64 {
+        return Ok(None);
+    }
+    let mut due = opened.iter().any(|new| new.intent.calls == 0);
     if !plan.touches.is_empty() {
         let mut met: Vec<Met> = plan.touches.iter().map(|touch| meets(touch, wave)).collect();
         met.sort_by(|a, b| (&a.key, a.slot).cmp(&(&b.key, b.slot)));
-        let (open, woken) = intent::table::meet(conn, &met).await.map_err(fail)?;
+        let (open, woken) = intent::table::meet(conn, &met).await?;
         if open < met.len() {
             return Ok(None);
         }
         due |= woken;
-    }
-    if !opened.is_empty() {
-        let lease = shared.calls.lease();
-        intent::table::insert(conn, shared.instance, lease, opened).await.map_err(fail)?;
-        due |= opened.iter().any(|new| new.intent.calls == 0);
     }
     Ok(Some(due))
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use skald_kit::{
     kafka::{Ack, Batch, Consumer, Message},
+    lifecycle::Shutdown,
     trace::{self, Traceparent},
 };
 use skald_proto::participant::v1::outcome::Answer;
@@ -24,10 +25,16 @@ pub(crate) async fn run<S: Service>(
     outbound: Outbound,
     consumer: Consumer,
     mut batches: mpsc::Receiver<Batch>,
+    cut: Shutdown,
 ) -> Result<()> {
     let mut ingress = Ingress { outbound, consumer };
     while let Some(batch) = batches.recv().await {
-        if ingress.handle(&mut executor, batch).await.is_err() {
+        let handled = tokio::select! {
+            handled = ingress.handle(&mut executor, batch) => handled,
+            // it may wait for places: the broker takes nothing
+            () = cut.requested() => Err(Stopped),
+        };
+        if handled.is_err() {
             // what was not acknowledged comes again
             return Ok(());
         }

@@ -17,17 +17,20 @@ mod outcomes;
 mod run;
 pub mod service;
 mod shared;
+mod startup;
 pub mod wave;
 
 pub use barrier::Slot;
 pub use command::{Command, Failed, Key, Verb};
 pub use config::{Calls, ParticipantConfig};
+pub use events::{Outbox, Written};
 pub use housekeeping::HORIZON;
 pub use intent::{Deadline, Intent};
-pub use run::{Api, run, topics_of};
+pub use run::{Api, Handles, run};
 pub use service::{
     Action, CallResult, Domain, NoCall, Rejection, RunAnswer, Service, Settlement, UndoAnswer,
 };
+pub use startup::{Needs, event_topic, migrate, topics_of};
 
 use skald_kit::migrate::Set;
 use sqlx::migrate::Migrator;

@@ -1,23 +1,21 @@
 //! Assembles a participant: consumer, waves, intents, relay, housekeeping, gRPC and HTTP; and takes it apart again in order.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, RwLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use skald_kit::{
-    backoff,
     clock::DbClock,
-    config::Kafka,
     grpc,
     health::{Health, Status},
     http,
     instance::Instance,
-    kafka::{Consumer, Options, Topic, probe, topics},
+    kafka::{Consumer, Options, probe},
     lifecycle::{Shutdown, Tasks},
     outbox::Relay,
-    pg::{self, Class},
 };
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -26,18 +24,15 @@ use crate::{
     config::ParticipantConfig,
     decide::Bounds,
     describe,
+    events::Outbox,
     execute::Executor,
     housekeeping, ingress,
     intent::{calls::Caller, settle, sweep},
     outcomes::Outbound,
     service::Service,
     shared::Shared,
+    startup::{Needs, prepare},
 };
-
-/// Commands and outcomes must outlive any outage that is survived.
-const RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
-/// Dead letters wait for a person.
-const DEAD_RETENTION_MS: i64 = 45 * 24 * 3600 * 1000;
 
 /// The service's own gRPC API; the runtime adds ParticipantService, health and reflection.
 #[derive(Debug, Default)]
@@ -48,64 +43,85 @@ pub struct Api {
     pub services: &'static [&'static str],
 }
 
-/// The topics that a participant reads and writes, for [`run`], `skald topics` and tests.
-#[must_use]
-pub fn topics_of(participant: &str, kafka: &Kafka) -> Vec<Topic> {
-    let topic = |suffix: &str, partitions, retention_ms| Topic {
-        name: kafka.topic(&format!("skald.{participant}.{suffix}")),
-        partitions,
-        retention_ms: Some(retention_ms),
-        config: std::collections::BTreeMap::new(),
-    };
-    vec![
-        topic("commands", kafka.partitions, RETENTION_MS),
-        topic("outcomes", kafka.partitions, RETENTION_MS),
-        topic("commands.dlq", 1, DEAD_RETENTION_MS),
-    ]
+/// What the runtime hands to the service that it runs.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// Where the service tells how what it leans on works; shown beside `postgres` and `kafka`.
+    pub health: Health,
+    /// Where it tells what its own API changed; see [`Outbox`].
+    pub outbox: Outbox,
 }
 
-/// Runs the participant until the stop is asked for and everything in flight is finished. The database must have been
-/// migrated ([`crate::migrations`]). Servers that are away are waited for.
+/// Runs the participant until the stop is asked for and everything in flight is finished. Servers that are away are waited for;
+/// meanwhile `/health` says so. Then the database is migrated, topics are checked, and `build` makes the service.
 ///
 /// # Errors
-/// A topic is missing or has another number of partitions, an address is taken, or a task failed.
+/// The database cannot be migrated, a topic is missing or has another number of partitions, an address is taken, or a task
+/// failed.
 pub async fn run<S: Service>(
-    service: S,
     config: ParticipantConfig,
-    api: Api,
+    needs: Needs,
+    build: impl FnOnce(Handles) -> Result<(S, Api)>,
     shutdown: Shutdown,
 ) -> Result<()> {
     let health = Health::new(S::NAME);
-    health.set("postgres", Status::Down, "connecting");
-    health.set("kafka", Status::Down, "connecting");
+    health.set("postgres", Status::Down, "connecting, then migrations");
+    health.set("kafka", Status::Down, "connecting, then topics");
     let listener = grpc::bind(config.listen.grpc).await?;
     let web = http::bind(config.listen.http).await?;
-    let address = listener.local_addr().context("the gRPC address")?.to_string();
     // what others lean on ends last, each for itself
     let last = Shutdown::new();
     let support = Tasks::new(&shutdown);
     support.spawn("http", http::serve_on(web, health.clone(), last.clone()));
-    let bounds = match prepare(S::NAME, &config, &health, &shutdown).await {
-        Ok(Some(bounds)) => bounds,
+    let deadline = config.shutdown.deadline();
+    let started = match prepare(S::NAME, &config, &needs, &health, &shutdown).await {
+        Ok(None) => Ok(None),
+        Ok(Some(bounds)) => {
+            let (support, last, shutdown) = (support.clone(), last.clone(), shutdown.clone());
+            start(config, bounds, build, Stand { listener, health, support, last, shutdown }).map(Some)
+        }
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(Some(parts)) => {
+            shutdown.requested().await;
+            parts.take_apart(deadline).await
+        }
         ended => {
             last.request();
-            support.join(config.shutdown.deadline()).await?;
-            return ended.map(drop);
+            let supported = support.join(deadline).await;
+            ended?;
+            Ok(supported?)
         }
-    };
+    }
+}
+
+/// Starts every task.
+fn start<S: Service>(
+    config: ParticipantConfig,
+    bounds: Bounds,
+    build: impl FnOnce(Handles) -> Result<(S, Api)>,
+    stand: Stand,
+) -> Result<Parts> {
+    let Stand { listener, health, support, last, shutdown } = stand;
+    let address = listener.local_addr().context("the gRPC address")?.to_string();
     let instance = Instance::new(S::NAME, address.clone());
     let (outbound, acker) = Outbound::new(&config.kafka, S::NAME)?;
     let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, S::NAME, &support)?;
+    let outbox = Outbox::new(relay.clone(), instance.id);
+    let (service, api) = build(Handles { health: health.clone(), outbox: outbox.clone() })?;
+    let cut = Shutdown::new();
     let shared = Arc::new(Shared {
         service,
         instance: instance.id,
         url: config.postgres.url.clone(),
         calls: config.calls.clone(),
-        grace: config.shutdown.deadline() / 4,
-        relay: relay.clone(),
+        outbox,
         outbound: outbound.clone(),
         health: health.clone(),
         shutdown: shutdown.clone(),
+        cut: cut.clone(),
+        late: config.shutdown.deadline() / 8,
         due: tokio::sync::Notify::new(),
         bounds: RwLock::new(bounds),
     });
@@ -124,21 +140,30 @@ pub async fn run<S: Service>(
     let streamed = Executor::new(Arc::clone(&shared), caller.clone());
     let routes = api.routes.add_service(describe::service(Arc::clone(&shared), streamed));
     let descriptors = describe::descriptors(api.services);
-    let (well, stop) = (health.clone(), shutdown.clone());
-    work.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], well, stop).await });
+    let stop = shutdown.clone();
+    work.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });
     let executor = Executor::new(Arc::clone(&shared), caller.clone());
     work.spawn(
         "commands",
-        commands_until(executor, outbound.clone(), consumer.clone(), batches, shutdown.clone()),
+        commands_until(
+            ingress::run(executor, outbound.clone(), consumer.clone(), batches, cut.clone()),
+            shutdown.clone(),
+        ),
     );
     work.spawn("settler", settle::run(Arc::clone(&shared), results, backlog));
-    work.spawn("sweeper", sweep::run(Arc::clone(&shared), caller, shutdown.clone()));
-    work.spawn("housekeeping", housekeeping::run(Arc::clone(&shared), shutdown.clone()));
+    work.spawn("sweeper", until(cut.clone(), sweep::run(Arc::clone(&shared), caller, shutdown.clone())));
+    work.spawn("housekeeping", until(cut.clone(), housekeeping::run(Arc::clone(&shared), shutdown)));
     tracing::info!(participant = S::NAME, address, "taking commands");
+    Ok(Parts { work, support, consumer, outbound, relay, cut, last })
+}
 
-    shutdown.requested().await;
-    let parts = Parts { work, support, consumer, outbound, relay, last };
-    parts.take_apart(config.shutdown.deadline()).await
+/// What there is before the servers are.
+struct Stand {
+    listener: tokio::net::TcpListener,
+    health: Health,
+    support: Tasks,
+    last: Shutdown,
+    shutdown: Shutdown,
 }
 
 /// What stands while the participant runs.
@@ -148,20 +173,30 @@ struct Parts {
     consumer: Consumer,
     outbound: Outbound,
     relay: Relay,
+    /// What is under way ends where it stands; see [`Shared`].
+    cut: Shutdown,
     last: Shutdown,
 }
 
 impl Parts {
     /// Within the deadline: work first, then what it said, then who hears that it was heard.
     async fn take_apart(self, deadline: Duration) -> Result<()> {
-        let deadline = Instant::now() + deadline;
+        let (grace, deadline) = (deadline / 4, Instant::now() + deadline);
         let half = || deadline.saturating_duration_since(Instant::now()) / 2;
         self.consumer.drain();
-        let worked = self.work.join(half()).await;
+        let worked = tokio::select! {
+            worked = self.work.join(half()) => worked,
+            never = cut_after(grace, &self.cut) => match never {},
+        };
         if !self.outbound.flush(half()).await {
             tracing::warn!("not all outcomes reached the broker; their commands come again");
         }
-        self.relay.close(half()).await;
+        let left = half();
+        if tokio::time::timeout(left, self.relay.close(left / 2)).await.is_err() {
+            tracing::warn!(
+                "the event relay did not end in time; another instance or the next start relays what is left"
+            );
+        }
         // what the flush waited for has been acknowledged; now the offsets are committed
         if !self.consumer.close(half()).await {
             tracing::warn!("the consumer group was not left in time");
@@ -174,15 +209,15 @@ impl Parts {
     }
 }
 
+async fn cut_after(grace: Duration, cut: &Shutdown) -> Infallible {
+    tokio::time::sleep(grace).await;
+    cut.request();
+    std::future::pending().await
+}
+
 /// Handles commands; ends as an error when the consumer failed for good, for then nothing would be handled any more.
-async fn commands_until<S: Service>(
-    executor: Executor<S>,
-    outbound: Outbound,
-    consumer: Consumer,
-    batches: tokio::sync::mpsc::Receiver<skald_kit::kafka::Batch>,
-    shutdown: Shutdown,
-) -> Result<()> {
-    ingress::run(executor, outbound, consumer, batches).await?;
+async fn commands_until(handled: impl Future<Output = Result<()>>, shutdown: Shutdown) -> Result<()> {
+    handled.await?;
     if shutdown.is_requested() { Ok(()) } else { bail!("the Kafka consumer failed for good") }
 }
 
@@ -190,61 +225,5 @@ async fn until(stop: Shutdown, task: impl Future<Output = Result<()>>) -> Result
     tokio::select! {
         ended = task => ended,
         () = stop.requested() => Ok(()),
-    }
-}
-
-/// Waits for the servers, checks topics, makes partitions. `None`: the stop was asked for.
-async fn prepare(
-    participant: &str,
-    config: &ParticipantConfig,
-    health: &Health,
-    shutdown: &Shutdown,
-) -> Result<Option<Bounds>> {
-    let mut gaps = backoff::gaps();
-    loop {
-        let problem = match ready(participant, config, health).await? {
-            Ok(bounds) => return Ok(Some(bounds)),
-            Err(problem) => problem,
-        };
-        tracing::warn!("not ready yet: {problem}");
-        tokio::select! {
-            () = tokio::time::sleep(gaps.next().unwrap_or(Duration::from_secs(5))) => {}
-            () = shutdown.requested() => return Ok(None),
-        }
-    }
-}
-
-/// The inner error passes by itself, the outer one does not.
-async fn ready(
-    participant: &str,
-    config: &ParticipantConfig,
-    health: &Health,
-) -> Result<Result<Bounds, String>> {
-    let wanted = topics_of(participant, &config.kafka);
-    let mut checked = Ok(());
-    if config.kafka.create_topics {
-        checked = topics::create_missing(&config.kafka, &wanted).await;
-    }
-    if checked.is_ok() {
-        checked = topics::check(&config.kafka, &wanted).await;
-    }
-    match checked {
-        Ok(()) => health.set("kafka", Status::Up, ""),
-        Err(error @ topics::Error::Unreachable { .. }) => return Ok(Err(error.to_string())),
-        Err(error) => return Err(error.into()),
-    }
-    let partitions = async {
-        let mut conn = pg::connection(&config.postgres.url).await?;
-        housekeeping::once(&mut conn).await
-    };
-    match partitions.await {
-        Ok(bounds) => {
-            health.set("postgres", Status::Up, "");
-            Ok(Ok(bounds))
-        }
-        Err(error) => match pg::classify(&error, &[]) {
-            Class::Transient { expected: true } => Ok(Err(format!("PostgreSQL: {error}"))),
-            _ => Err(error).context("the barrier's partitions; was the database migrated?"),
-        },
     }
 }

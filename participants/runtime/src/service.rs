@@ -61,8 +61,8 @@ pub trait Service: Send + Sync + 'static {
         domain: &mut Self::Domain,
     ) -> impl Future<Output = Result<Vec<outbox::Row>, sqlx::Error>> + Send;
 
-    /// Like [`load`](Service::load), for open intents: before their calls (fresh start, sweeper) and before
-    /// their results are applied. Only services that answer [`RunAnswer::Intent`] need it.
+    /// Like [`load`](Service::load), for open intents: by the sweeper before their calls, outside any
+    /// transaction, and before their results are applied, inside the one that settles them. Only services that answer [`RunAnswer::Intent`] need it.
     fn load_intents(
         &self,
         conn: &mut PgConnection,

@@ -9,14 +9,13 @@ use skald_kit::{
     config::Secret,
     health::{Health, Status},
     lifecycle::Shutdown,
-    outbox::Relay,
     pg::{self, Class},
 };
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{config::Calls, decide::Bounds, outcomes::Outbound, service::Service};
+use crate::{config::Calls, decide::Bounds, events::Outbox, outcomes::Outbound, service::Service};
 
 /// One per participant in the process.
 pub(crate) struct Shared<S> {
@@ -25,13 +24,15 @@ pub(crate) struct Shared<S> {
     pub(crate) instance: Uuid,
     pub(crate) url: Secret,
     pub(crate) calls: Calls,
-    /// What calls under way may still take when the participant stops.
-    pub(crate) grace: Duration,
-    pub(crate) relay: Relay,
+    pub(crate) outbox: Outbox,
     pub(crate) outbound: Outbound,
     pub(crate) health: Health,
     /// The last word: what is not done by now is not begun.
     pub(crate) shutdown: Shutdown,
+    /// A quarter of the stop's time has passed: waves and calls under way are cut off. What they did comes out later.
+    pub(crate) cut: Shutdown,
+    /// What settling the calls that were cut off may take.
+    pub(crate) late: Duration,
     /// An intent is due: the sweeper should look.
     pub(crate) due: Notify,
     pub(crate) bounds: RwLock<Bounds>,
@@ -65,6 +66,12 @@ impl<S: Service> Shared<S> {
                 Err(Trouble::Transient { error: format!("commit unknown: {error}"), expected: true })
             }
         }
+    }
+
+    /// Results of calls, too, are written no more.
+    pub(crate) async fn too_late(&self) {
+        self.cut.requested().await;
+        tokio::time::sleep(self.late).await;
     }
 
     /// PostgreSQL works.

@@ -4,6 +4,7 @@ mod restock;
 mod status;
 
 use prost_types::Timestamp;
+use skald_participant::Outbox;
 use skald_proto::inventory::v1::{
     AuditRequest, AuditResponse, Discrepancy, GetReservationRequest, GetReservationResponse, GetStockRequest,
     GetStockResponse, ListStockRequest, ListStockResponse, Reservation, ReservationLine, ReservationState,
@@ -32,12 +33,13 @@ const SKU: &str = "must have 1 to 64 characters of [A-Za-z0-9._-]";
 pub(crate) struct Api {
     pool: PgPool,
     events: Events,
+    outbox: Outbox,
 }
 
 impl Api {
-    /// Reads through `pool`; what it changes is told through `events`.
-    pub(crate) fn new(pool: PgPool, events: Events) -> Self {
-        Self { pool, events }
+    /// Reads and changes through `pool`; makes `events` of what it changes and tells them through `outbox`.
+    pub(crate) fn new(pool: PgPool, events: Events, outbox: Outbox) -> Self {
+        Self { pool, events, outbox }
     }
 }
 

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     allocation::{Change, Counters, Kind},
-    events::Events,
     input::is_sku,
     store::{self, restock::Restock},
 };
@@ -34,11 +33,12 @@ pub(super) async fn run(api: &Api, request: RestockRequest) -> Result<RestockRes
         store::stock::lock(&mut transaction, std::slice::from_ref(sku)).await.map_err(of_database)?;
     let before = locked.into_iter().next().map(|(_, counters)| counters).unwrap_or_default();
     let change = Change { sku: sku.clone(), kind: Kind::Restocked, after: apply(sku, before, wanted.delta)? };
-    store::stock::write(&mut transaction, &[&change]).await.map_err(of_database)?;
+    store::wave::write(&mut transaction, &[], &[], &[&change]).await.map_err(of_database)?;
     let rows = api.events.rows(std::slice::from_ref(&change));
-    Events::insert(&mut transaction, &rows).await.map_err(of_database)?;
+    let events = api.outbox.write(&mut transaction, rows).await.map_err(of_database)?;
     // A commit of which nobody knows the end is UNAVAILABLE: the same request id finds out.
     transaction.commit().await.map_err(of_database)?;
+    events.committed();
     Ok(RestockResponse { stock: Some(stock(wanted.sku, &change.after)), applied: true })
 }
 

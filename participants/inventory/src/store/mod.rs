@@ -6,11 +6,12 @@ pub(crate) mod audit;
 pub(crate) mod reservation;
 pub(crate) mod restock;
 pub(crate) mod stock;
+pub(crate) mod wave;
 
 /// Says so when a statement touched another number of rows than it had to: under our locks that is a bug,
 /// or someone who wrote without them.
-pub(crate) fn expect_rows(what: &str, touched: u64, expected: usize) -> Result<(), sqlx::Error> {
-    if touched == expected as u64 {
+pub(crate) fn expect_rows(what: &str, touched: i64, expected: usize) -> Result<(), sqlx::Error> {
+    if usize::try_from(touched) == Ok(expected) {
         Ok(())
     } else {
         Err(sqlx::Error::Protocol(format!("{what}: {touched} rows touched, not {expected}")))

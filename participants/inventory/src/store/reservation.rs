@@ -4,7 +4,6 @@ use skald_participant::Key;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::expect_rows;
 use crate::allocation::Line;
 
 /// Where a reservation stands.
@@ -29,7 +28,8 @@ impl State {
         }
     }
 
-    fn letter(self) -> &'static str {
+    /// As in the column `state`.
+    pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Held => "H",
             Self::Committed => "C",
@@ -117,61 +117,4 @@ pub(crate) async fn of_saga(
             })
         })
         .collect()
-}
-
-/// Inserts reservations that are now held. `unnest` can't take arrays of arrays of different lengths,
-/// so each line is a row of the input and is gathered again on the way in.
-pub(crate) async fn insert(
-    connection: &mut PgConnection,
-    held: &[(Key, Vec<Line>)],
-) -> Result<(), sqlx::Error> {
-    if held.is_empty() {
-        return Ok(());
-    }
-    let flat = || held.iter().flat_map(|(key, lines)| lines.iter().map(move |line| (key, line)));
-    let sagas: Vec<Uuid> = flat().map(|(key, _)| key.saga).collect();
-    let steps: Vec<String> = flat().map(|(key, _)| key.step.clone()).collect();
-    let epochs: Vec<i32> = flat().map(|(key, _)| key.epoch).collect();
-    let skus: Vec<String> = flat().map(|(_, line)| line.sku.clone()).collect();
-    let quantities: Vec<i64> = flat().map(|(_, line)| line.quantity).collect();
-    let done = sqlx::query!(
-        r#"insert into public.reservation (saga_id, step, epoch, state, skus, quantities)
-           select u.saga_id, u.step, u.epoch, 'H',
-                  array_agg(u.sku order by u.sku), array_agg(u.quantity order by u.sku)
-           from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::bigint[])
-                as u(saga_id, step, epoch, sku, quantity)
-           group by u.saga_id, u.step, u.epoch order by u.saga_id, u.step, u.epoch"#,
-        &sagas,
-        &steps,
-        &epochs,
-        &skus,
-        &quantities,
-    )
-    .execute(connection)
-    .await?;
-    expect_rows("table reservation, insert of a wave", done.rows_affected(), held.len())
-}
-
-/// Ends reservations that were locked and held.
-pub(crate) async fn end(connection: &mut PgConnection, ended: &[(Key, State)]) -> Result<(), sqlx::Error> {
-    if ended.is_empty() {
-        return Ok(());
-    }
-    let sagas: Vec<Uuid> = ended.iter().map(|(key, _)| key.saga).collect();
-    let steps: Vec<String> = ended.iter().map(|(key, _)| key.step.clone()).collect();
-    let epochs: Vec<i32> = ended.iter().map(|(key, _)| key.epoch).collect();
-    let states: Vec<String> = ended.iter().map(|(_, state)| state.letter().to_owned()).collect();
-    let done = sqlx::query!(
-        r#"update public.reservation r
-           set state = u.state::"char", ended_at = now()
-           from unnest($1::uuid[], $2::text[], $3::int[], $4::text[]) as u(saga_id, step, epoch, state)
-           where r.saga_id = u.saga_id and r.step = u.step and r.epoch = u.epoch and r.state = 'H'"#,
-        &sagas,
-        &steps,
-        &epochs,
-        &states,
-    )
-    .execute(connection)
-    .await?;
-    expect_rows("table reservation, end of a wave", done.rows_affected(), ended.len())
 }

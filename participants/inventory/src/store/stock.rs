@@ -2,8 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::expect_rows;
-use crate::allocation::{Change, Counters};
+use crate::allocation::Counters;
 
 /// Locks these SKUs in the order of their names and reads them. Unknown ones are left out.
 pub(crate) async fn lock(
@@ -30,34 +29,6 @@ pub(crate) async fn lock(
             (row.sku, counters)
         })
         .collect())
-}
-
-/// Writes the counters of locked SKUs, each of them once.
-pub(crate) async fn write(connection: &mut PgConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let column = |pick: fn(&Counters) -> i64| -> Vec<i64> {
-        changes.iter().map(|change| pick(&change.after)).collect()
-    };
-    let skus: Vec<String> = changes.iter().map(|change| change.sku.clone()).collect();
-    let done = sqlx::query!(
-        "update public.stock s
-         set stocked = u.stocked, available = u.available, reserved = u.reserved,
-             committed = u.committed, version = u.version
-         from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-              as u(sku, stocked, available, reserved, committed, version)
-         where s.sku = u.sku",
-        &skus,
-        &column(|c| c.stocked),
-        &column(|c| c.available),
-        &column(|c| c.reserved),
-        &column(|c| c.committed),
-        &column(|c| c.version),
-    )
-    .execute(connection)
-    .await?;
-    expect_rows("table stock, write of a wave", done.rows_affected(), changes.len())
 }
 
 /// Makes a SKU with empty counters unless it is there, so that it can be locked.

@@ -2,14 +2,19 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
+
+use skald_kit::health::{Health, Status};
 
 use super::{Answer, Charge, Fault, Gateway, Kind, Refund};
 use crate::breaker::{Breaker, Permit, Settings, State};
 
-type Listener = Box<dyn Fn(State) + Send + Sync>;
+/// Its name in health.
+const DEPENDENCY: &str = "gateway";
+/// How often the breaker and health are told the time.
+const TICK: Duration = Duration::from_millis(500);
 
 /// The gateway and its breaker; clones share both.
 pub struct Guarded<G> {
@@ -20,7 +25,7 @@ struct Inner<G> {
     gateway: G,
     breaker: Mutex<Breaker>,
     start: Instant,
-    listener: Listener,
+    health: Health,
 }
 
 impl<G> Clone for Guarded<G> {
@@ -31,38 +36,35 @@ impl<G> Clone for Guarded<G> {
 
 impl<G> std::fmt::Debug for Guarded<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guarded").field("state", &self.state()).finish_non_exhaustive()
+        let state = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner).state();
+        f.debug_struct("Guarded").field("state", &state).finish_non_exhaustive()
     }
 }
 
-impl<G> Guarded<G> {
-    /// Closed; `listener` hears each change of state, and must not block.
-    pub fn new(gateway: G, settings: Settings, listener: impl Fn(State) + Send + Sync + 'static) -> Self {
+impl<G: Gateway> Guarded<G> {
+    /// Closed. Time passes in a task that ends with the last clone.
+    pub fn new(gateway: G, settings: Settings, health: Health) -> Self {
         metrics::gauge!("payment_breaker_state").set(f64::from(State::Closed as u8));
-        Self {
-            inner: Arc::new(Inner {
-                gateway,
-                breaker: Mutex::new(Breaker::new(settings)),
-                start: Instant::now(),
-                listener: Box::new(listener),
-            }),
-        }
+        health.set(DEPENDENCY, Status::Up, "");
+        let breaker = Mutex::new(Breaker::new(settings));
+        let inner = Arc::new(Inner { gateway, breaker, start: Instant::now(), health });
+        tokio::spawn(tick(Arc::downgrade(&inner)));
+        Self { inner }
     }
+}
 
-    /// Where the breaker stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner).state()
-    }
-
-    /// Lets time pass, so that a ramp that is over closes without a call.
-    pub fn tick(&self) {
-        self.inner.with(Breaker::tick);
+/// A ramp that is over closes without a call, and health says for how long the gateway has been missing.
+async fn tick<G>(inner: Weak<Inner<G>>) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.with(Breaker::tick);
     }
 }
 
 impl<G> Inner<G> {
-    /// Changes the breaker and tells when its state changed.
+    /// Changes the breaker and tells where it stands.
     fn with<T>(&self, change: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
         let now = self.start.elapsed();
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,9 +75,26 @@ impl<G> Inner<G> {
         if before != after {
             metrics::gauge!("payment_breaker_state").set(f64::from(after as u8));
             tracing::warn!(?before, ?after, "the gateway's circuit breaker changed");
-            (self.listener)(after);
+        }
+        if before != after || after != State::Closed {
+            self.tell(after, breaker.troubled_for(now));
         }
         result
+    }
+
+    fn tell(&self, state: State, troubled: Duration) {
+        let seconds = troubled.as_secs();
+        let (status, detail) = match state {
+            State::Closed => (Status::Up, String::new()),
+            State::Open | State::HalfOpen => (
+                Status::Degraded,
+                format!("no calls for {seconds} s: the circuit breaker is open; intents wait"),
+            ),
+            State::Ramp => {
+                (Status::Degraded, format!("back after {seconds} s of trouble: calls grow from few to all"))
+            }
+        };
+        self.health.set(DEPENDENCY, status, detail);
     }
 }
 

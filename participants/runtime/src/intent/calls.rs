@@ -152,15 +152,10 @@ async fn bounded<S: Service>(
             unknown(None)
         }),
         () = tokio::time::sleep(shared.calls.timeout()) => unknown(None),
-        () = stopped(shared) => unknown(Some(Duration::ZERO)),
+        () = shared.cut.requested() => unknown(Some(Duration::ZERO)),
     };
     running.decrement(1.0);
     result
-}
-
-async fn stopped<S>(shared: &Shared<S>) {
-    shared.shutdown.requested().await;
-    tokio::time::sleep(shared.grace).await;
 }
 
 impl<S: Service> Begin<S> {

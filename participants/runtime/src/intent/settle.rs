@@ -22,10 +22,9 @@ use super::{
     table::{self, Addressee, Postponed},
 };
 use crate::{
-    barrier::{self, Row, Slot, Verdict},
+    barrier::{Row, Slot, Verdict},
     command::{Failed, Key},
     decide::{UNRESOLVED, unresolved_answer},
-    events,
     outcomes::{Reply, label},
     service::{CallResult, Domain, Service, Settlement},
     shared::{Link, Shared, Trouble, pause},
@@ -180,7 +179,12 @@ async fn settle<S: Service>(shared: &Shared<S>, link: &mut Link, all: Vec<Resolu
     let mut parts = vec![all];
     let mut gaps = backoff::gaps();
     while let Some(mut part) = parts.pop() {
-        let trouble = match once(shared, link, &part).await {
+        let tried = tokio::select! {
+            tried = once(shared, link, &part) => tried,
+            // the calls happened; the next start searches for their results
+            () = shared.too_late() => return link.cut(),
+        };
+        let trouble = match tried {
             Ok(()) => {
                 gaps = backoff::gaps();
                 continue;
@@ -233,11 +237,10 @@ async fn once<S: Service>(shared: &Shared<S>, link: &mut Link, all: &[Resolution
         Some(domain) => shared.service.write(&mut tx, domain).await.map_err(fail)?,
         None => Vec::new(),
     };
-    let acked = events::write(&mut tx, &shared.relay, shared.instance, &rows).await.map_err(fail)?;
+    let events = shared.outbox.write(&mut tx, rows).await.map_err(fail)?;
     shared.committed(pg::commit(tx).await)?;
     shared.postgres_up();
-    acked.deleted();
-    shared.relay.publish(rows);
+    events.committed();
     for (addressee, answer) in written.replies {
         metrics::counter!("skald_participant_settled_total", "answer" => label(&answer)).increment(1);
         let (partition, reply) = Reply::to_intent(addressee, answer);
@@ -285,29 +288,20 @@ impl Written {
             return Ok(());
         }
         // those that are no longer intents were settled by someone else, who answers
-        let mine = barrier::settle(conn, &rows).await?;
-        let mut answers = HashMap::with_capacity(mine.len());
+        let mut mine = table::settle(conn, &rows).await?;
+        let runs: Vec<Key> =
+            mine.keys().filter(|(_, slot)| *slot == Slot::Run).map(|(key, _)| key.clone()).collect();
+        if !runs.is_empty() {
+            self.undo_due = table::wake_undo(conn, runs.iter()).await?;
+        }
         for resolution in all {
             let Resolution::Settled { intent, settlement, answer, .. } = resolution else { continue };
-            let name = (intent.key.clone(), intent.slot());
-            if !mine.contains(&name) {
-                continue;
-            }
+            let Some(addressee) = mine.remove(&(intent.key.clone(), intent.slot())) else { continue };
             if let (Some(domain), Some(settlement)) = (domain.as_deref_mut(), settlement) {
                 domain.settle(intent, settlement);
             }
-            answers.insert(name, answer.clone());
+            self.replies.extend(addressee.map(|addressee| (addressee, answer.clone())));
         }
-        let closed = table::close(conn, answers.keys().map(|(key, slot)| (key, *slot))).await?;
-        let runs: Vec<&Key> =
-            answers.keys().filter(|(_, slot)| *slot == Slot::Run).map(|(key, _)| key).collect();
-        if !runs.is_empty() {
-            self.undo_due = table::wake_undo(conn, runs.into_iter()).await?;
-        }
-        self.replies.extend(closed.into_iter().filter_map(|addressee| {
-            let answer = answers.remove(&(addressee.key.clone(), addressee.slot))?;
-            Some((addressee, answer))
-        }));
         Ok(())
     }
 

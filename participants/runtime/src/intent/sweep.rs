@@ -167,7 +167,7 @@ fn need_of(intent: &Intent, stored: &Stored) -> Need {
     need(intent.slot(), verdict(Slot::Run), verdict(Slot::Undo))
 }
 
-/// Loads the domain for the calls, in a transaction that writes nothing, and begins them.
+/// Loads the domain for the calls, outside any transaction, and begins them.
 async fn start<S: Service>(
     conn: &mut PgConnection,
     shared: &Shared<S>,
@@ -177,9 +177,8 @@ async fn start<S: Service>(
     asked: Instant,
 ) -> Result<(), sqlx::Error> {
     let intents: Vec<Intent> = calls.iter().map(|(intent, _)| intent.clone()).collect();
-    let mut tx = conn.begin().await?;
-    let domain = shared.service.load_intents(&mut tx, &intents).await?;
-    tx.rollback().await?;
+    // what it locks is let go at once: the claim is what keeps others away
+    let domain = shared.service.load_intents(conn, &intents).await?;
     for (intent, age) in calls {
         // the age was told at some moment after `asked`
         let deadline = caller.deadline(age + asked.elapsed());

@@ -1,13 +1,13 @@
 //! The table of open intents. Functions take a borrowed connection; who calls them owns the transaction.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use sqlx::{PgConnection, postgres::types::PgInterval};
 use uuid::Uuid;
 
 use super::Intent;
 use crate::{
-    barrier::{Columns, Slot},
+    barrier::{Columns, Row, Slot, columns},
     command::Key,
 };
 
@@ -51,13 +51,16 @@ pub(crate) struct Addressee {
     pub(crate) partition: i32,
 }
 
-/// Opens intents. Those whose call begins now are taken up by the sweeper after `lease`, the others at once.
+/// Inserts a wave's barrier rows like [`barrier::insert`](crate::barrier::insert) and, only when all of them were new, opens the
+/// intents among them. Those whose call begins now are taken up by the sweeper after `lease`, the others at once.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     owner: Uuid,
     lease: Duration,
+    rows: &[Row],
     new: &[New],
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
+    let (barrier, verdicts, outcomes) = columns(rows);
     let all = || new.iter().map(|n| &n.intent);
     let keys = Columns::of(all().map(|i| (&i.key, i.slot())));
     let attempts: Vec<i32> = all().map(|i| i.attempt).collect();
@@ -65,14 +68,27 @@ pub(crate) async fn insert(
     let calls: Vec<i32> = all().map(|i| i.calls).collect();
     let traces: Vec<Option<&str>> = all().map(|i| i.traceparent.as_deref()).collect();
     let partitions: Vec<i32> = all().map(|i| i.partition).collect();
-    sqlx::query!(
-        r#"insert into skald.intent
-             (saga_id, step, epoch, verb, attempt, gateway_key, calls, traceparent, partition, call_after, owner)
-           select n.saga_id, n.step, n.epoch, n.verb, n.attempt, n.gateway_key, n.calls, n.traceparent, n.partition,
-                  case when n.calls > 0 then now() + $10::interval else now() end, $11
-           from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::integer[], $6::text[], $7::integer[],
-                       $8::text[], $9::integer[])
-                as n (saga_id, step, epoch, verb, attempt, gateway_key, calls, traceparent, partition)"#,
+    let stored = sqlx::query_scalar!(
+        r#"with stored as (
+             insert into skald.barrier (saga_id, step, epoch, verb, verdict, outcome)
+             select * from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::"char"[], $6::bytea[])
+             on conflict do nothing returning 1
+           ), opened as (
+             insert into skald.intent
+               (saga_id, step, epoch, verb, attempt, gateway_key, calls, traceparent, partition, call_after, owner)
+             select n.saga_id, n.step, n.epoch, n.verb, n.attempt, n.gateway_key, n.calls, n.traceparent, n.partition,
+                    case when n.calls > 0 then now() + $16::interval else now() end, $17
+             from unnest($7::uuid[], $8::text[], $9::integer[], $10::"char"[], $11::integer[], $12::text[], $13::integer[],
+                         $14::text[], $15::integer[])
+                  as n (saga_id, step, epoch, verb, attempt, gateway_key, calls, traceparent, partition)
+             where (select count(*) from stored) = cardinality($1::uuid[])
+           ) select count(*) as "stored!" from stored"#,
+        &barrier.sagas,
+        &barrier.steps,
+        &barrier.epochs,
+        &barrier.slots,
+        &verdicts,
+        &outcomes as &[Option<Vec<u8>>],
         &keys.sagas,
         &keys.steps,
         &keys.epochs,
@@ -85,9 +101,9 @@ pub(crate) async fn insert(
         interval(lease),
         owner,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(())
+    Ok(stored.unsigned_abs())
 }
 
 /// Leaves attempt numbers on open intents and wakes those that sleep. Returns how many were still open, and whether any is
@@ -139,35 +155,57 @@ pub(crate) async fn unresolved(
     Ok(rows.into_iter().filter_map(|r| pair(r.saga_id, r.step, r.epoch, r.verb)).collect())
 }
 
-/// Closes intents that settled; returns them with the attempts that stood on them.
-pub(crate) async fn close<'a>(
+/// Turns open intents into verdicts and closes them. Returns those that still were intents, each with the attempt that stood on
+/// it; the others were settled by someone else.
+pub(crate) async fn settle(
     conn: &mut PgConnection,
-    keys: impl Iterator<Item = (&'a Key, Slot)>,
-) -> Result<Vec<Addressee>, sqlx::Error> {
-    let keys = Columns::of(keys);
-    let rows = sqlx::query!(
-        r#"delete from skald.intent i
-           using unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[]) as k (saga_id, step, epoch, verb)
-           where i.saga_id = k.saga_id and i.step = k.step and i.epoch = k.epoch and i.verb = k.verb
-           returning i.saga_id, i.step, i.epoch, i.verb as "verb!: i8", i.attempt, i.traceparent, i.partition"#,
+    rows: &[Row],
+) -> Result<HashMap<(Key, Slot), Option<Addressee>>, sqlx::Error> {
+    let (keys, verdicts, outcomes) = columns(rows);
+    let (first, last) = keys.range();
+    let settled = sqlx::query!(
+        r#"with settled as (
+             update skald.barrier b set verdict = s.verdict, outcome = s.outcome
+             from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::"char"[], $6::bytea[])
+                  as s (saga_id, step, epoch, verb, verdict, outcome)
+             where b.saga_id = s.saga_id and b.step = s.step and b.epoch = s.epoch and b.verb = s.verb
+               and b.saga_id between $7 and $8 and b.verdict = 'I'
+             returning b.saga_id, b.step, b.epoch, b.verb
+           ), closed as (
+             delete from skald.intent i using settled s
+             where i.saga_id = s.saga_id and i.step = s.step and i.epoch = s.epoch and i.verb = s.verb
+             returning i.saga_id, i.step, i.epoch, i.verb, i.attempt, i.traceparent, i.partition
+           )
+           select s.saga_id as "saga_id!", s.step as "step!", s.epoch as "epoch!", s.verb as "verb!: i8",
+                  c.attempt as "attempt?", c.traceparent as "traceparent?", c.partition as "partition?"
+           from settled s left join closed c using (saga_id, step, epoch, verb)"#,
         &keys.sagas,
         &keys.steps,
         &keys.epochs,
         &keys.slots,
+        &verdicts,
+        &outcomes as &[Option<Vec<u8>>],
+        first,
+        last,
     )
     .fetch_all(conn)
     .await?;
-    let addressee = |key, verb, attempt, traceparent, partition| {
-        Some(Addressee { key, slot: Slot::from_code(verb)?, attempt, traceparent, partition })
-    };
-    let found = rows.into_iter().filter_map(|r| {
-        let key = Key { saga: r.saga_id, step: r.step, epoch: r.epoch };
-        addressee(key, r.verb, r.attempt, r.traceparent, r.partition)
+    let found = settled.into_iter().filter_map(|r| {
+        let (key, slot) = (Key { saga: r.saga_id, step: r.step, epoch: r.epoch }, Slot::from_code(r.verb)?);
+        let addressee = r.attempt.zip(r.partition).map(|(attempt, partition)| Addressee {
+            key: key.clone(),
+            slot,
+            attempt,
+            traceparent: r.traceparent,
+            partition,
+        });
+        Some(((key, slot), addressee))
     });
     Ok(found.collect())
 }
 
-/// Undo intents behind actions that settled are due now. Returns whether there are any.
+/// Undo intents behind actions that settled are due now. Returns whether there are any. A statement of its own after
+/// [`settle`]: it must see the undo that was queued while that one waited for the action's intent.
 pub(crate) async fn wake_undo(
     conn: &mut PgConnection,
     settled: impl Iterator<Item = &Key>,

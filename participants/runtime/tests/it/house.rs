@@ -18,7 +18,7 @@ use skald_kit::{
     lifecycle::Shutdown,
     migrate::{self, Set},
 };
-use skald_participant::{Api, Calls, ParticipantConfig, Verb, topics_of};
+use skald_participant::{Api, Calls, Needs, ParticipantConfig, Verb, topics_of};
 use skald_proto::participant::v1::{
     self as wire, ExecuteRequest, outcome::Answer, participant_service_client::ParticipantServiceClient,
 };
@@ -75,16 +75,27 @@ impl House {
     }
 
     pub(crate) async fn start_with(&self, toy: Toy, change: impl FnOnce(&mut Calls)) -> String {
+        let (address, _) = self.launch_with(toy, change);
+        self.wait_until_it_answers(&address).await;
+        address
+    }
+
+    /// Starts a participant that may have to wait; returns where it and its health are asked.
+    pub(crate) fn launch(&self, toy: Toy) -> (String, String) {
+        self.launch_with(toy, |_| {})
+    }
+
+    fn launch_with(&self, toy: Toy, change: impl FnOnce(&mut Calls)) -> (String, String) {
         let (config, shutdown, address) = self.prepare(change);
+        let http = config.listen.http.to_string();
         let (told, ended) = mpsc::unbounded_channel();
         let stop = shutdown.clone();
         tokio::spawn(async move {
-            let result = skald_participant::run(toy, config, Api::default(), stop).await;
+            let result = run(toy, config, stop).await;
             let _ = told.send(result.map_err(|error| format!("{error:#}")));
         });
         self.running.lock().unwrap().push((shutdown, ended));
-        self.wait_until_it_answers(&address).await;
-        address
+        (address, http)
     }
 
     /// Starts a participant on a thread of its own, which can be frozen whole.
@@ -96,7 +107,7 @@ impl House {
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let result = runtime.block_on(skald_participant::run(toy, config, Api::default(), stop));
+            let result = runtime.block_on(run(toy, config, stop));
             let _ = told.send(result.map_err(|error| format!("{error:#}")));
         });
         self.running.lock().unwrap().push((shutdown, ended));
@@ -254,6 +265,10 @@ impl House {
             .await
             .expect("one")
     }
+}
+
+async fn run(toy: Toy, config: ParticipantConfig, stop: Shutdown) -> anyhow::Result<()> {
+    skald_participant::run(config, Needs::default(), |_| Ok((toy, Api::default())), stop).await
 }
 
 fn plain_consumer(kafka: &config::Kafka) -> BaseConsumer {
