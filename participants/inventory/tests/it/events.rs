@@ -1,6 +1,9 @@
 //! Commands over Kafka, and the events on `inventory.updated`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use prost::Message as _;
 use skald_harness::eventually;
@@ -109,5 +112,25 @@ async fn every_change_is_told_once_in_rising_versions() {
     }
     let kinds: Vec<&str> = by_sku["pear"].iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["inventory.restocked", "inventory.reserved", "inventory.committed"]);
+    inventory.stop().await;
+}
+
+/// The API's own events go out with this instance's relay, not when somebody adopts them seconds later.
+#[tokio::test]
+async fn a_restock_is_told_at_once() {
+    let installation = Installation::new().await;
+    let inventory = installation.start().await;
+    let mut events = Listener::new(&installation, "inventory.updated");
+    inventory.restock("r0", "apple", 1).await.expect("restocked");
+    // the listener has found its partitions
+    events.until(1).await;
+    let began = Instant::now();
+    for n in 1..=5 {
+        inventory.restock(&format!("r{n}"), "apple", 1).await.expect("restocked");
+        let told = events.until(n + 1).await;
+        assert_eq!(event(&told[n]).1.stocked, n as i64 + 1);
+    }
+    // a scan for rows to adopt comes every three seconds, and each of these would have waited for its own
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     inventory.stop().await;
 }

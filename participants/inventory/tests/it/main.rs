@@ -6,3 +6,6 @@ mod events;
 mod plans;
 mod steps;
 mod support;
+#[path = "../../../runtime/tests/it/trips.rs"]
+mod trips;
+mod waves;

@@ -23,6 +23,19 @@ async fn with_the_gateway_down_intents_wait_and_then_all_of_them_are_charged_onc
         line.unwrap_or_default()
     };
     assert_eq!(state().await, "payment_breaker_state 0");
+    let gateway = async || {
+        let (_, json) = payment
+            .get("health/ready")
+            .await
+            .split_once("\r\n\r\n")
+            .map(|(h, b)| (h.to_owned(), b.to_owned()))
+            .expect("a body");
+        let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let said =
+            |name: &str| report["dependencies"]["gateway"][name].as_str().unwrap_or_default().to_owned();
+        (report["status"].as_str().unwrap_or_default().to_owned(), said("status"), said("detail"))
+    };
+    assert_eq!(gateway().await.1, "UP");
     let mut api = payment.api();
     api.set_gateway_mood(SetGatewayMoodRequest { outage: true, ..Default::default() }).await.expect("set");
     let orders: Vec<_> = (0..20).map(|_| order()).collect();
@@ -31,6 +44,16 @@ async fn with_the_gateway_down_intents_wait_and_then_all_of_them_are_charged_onc
     }
     eventually("the breaker to open", SOON, async || {
         (state().await == "payment_breaker_state 1").then_some(())
+    })
+    .await;
+    eventually("health to say for how long", SOON, async || {
+        let (service, gateway, detail) = gateway().await;
+        let told = detail.contains("no calls for 1 s") && detail.contains("breaker is open");
+        if (service.as_str(), gateway.as_str(), told) == ("DEGRADED", "DEGRADED", true) {
+            Ok(())
+        } else {
+            Err(detail)
+        }
     })
     .await;
     api.set_gateway_mood(SetGatewayMoodRequest::default()).await.expect("set");
@@ -42,5 +65,7 @@ async fn with_the_gateway_down_intents_wait_and_then_all_of_them_are_charged_onc
         (state().await == "payment_breaker_state 0").then_some(())
     })
     .await;
+    let (service, gateway, detail) = gateway().await;
+    assert_eq!((service.as_str(), gateway.as_str(), detail.as_str()), ("UP", "UP", ""));
     payment.stop().await;
 }

@@ -8,3 +8,6 @@ mod gateway;
 mod plans;
 mod steps;
 mod support;
+#[path = "../../../runtime/tests/it/trips.rs"]
+mod trips;
+mod waves;

@@ -7,4 +7,7 @@ mod house;
 mod kafka;
 mod plans;
 mod races;
+mod start;
+mod stop;
 mod toy;
+mod trips;
