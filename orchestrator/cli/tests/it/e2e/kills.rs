@@ -7,13 +7,16 @@ use skald_harness::budget;
 
 use super::{
     LIMIT, audit,
-    flight::{Flight, freeze_at_work},
+    flight::{Flight, freeze_at_work, freeze_when},
     shop::{Load, Order, SHELF, Shop, mixed},
     world::{Kind, World},
 };
 
 /// Clients that place orders at the same time.
 const CLIENTS: usize = 8;
+
+/// So many calls are refused while PostgreSQL is away: long enough that everybody's heartbeat is missed.
+const REFUSED: usize = 500;
 
 /// How many orders a test places.
 fn orders() -> usize {
@@ -78,8 +81,7 @@ async fn of_the_orchestrator() {
     eventually_more("clients to be told UNAVAILABLE", 0, || shop.unavailable()).await;
     world.service_mut(Kind::Orchestrator, 0).restart().await;
     judge(&world, &shop, [first, second, third]).await;
-    let repeated = shop.ledger().iter().filter(|promise| promise.unavailable > 0).count();
-    assert!(repeated > 0, "clients that got UNAVAILABLE repeated with the same key, and got one order each");
+    told_and_repeated(&shop);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +96,15 @@ async fn of_payment() {
 
 async fn of_a_participant(kind: Kind) {
     let (mut world, shop, first) = under_load(World::plan()).await;
-    let hit = freeze_at_work(&world, kind, 0, orders() / 10).await;
+    let mut conn = world.sql(Kind::Orchestrator).await;
+    let what = format!("{} with commands in flight", kind.name());
+    let hit = freeze_when(world.service(kind, 0), &what, async || {
+        let flight = Flight::read(&mut conn).await;
+        // Payment in the middle of a call: the intent is committed, the gateway is asked, nobody has the answer.
+        let calling = kind != Kind::Payment || open_calls(&world).await > 0;
+        if flight.work_for(kind) >= orders() / 10 && calling { Ok(flight) } else { Err(flight) }
+    })
+    .await;
     let open = open_calls(&world).await;
     let second = Load::start(&shop, fifths(2..3), CLIENTS);
     world.service(kind, 0).kill9().await;
@@ -115,13 +125,13 @@ async fn open_calls(world: &World) -> i64 {
         .expect("read")
 }
 
-/// Waits until commands are in flight at both participants.
+/// Waits until commands are in flight at both participants, and the gateway is being asked.
 async fn in_flight(world: &World) -> Flight {
     let mut conn = world.sql(Kind::Orchestrator).await;
     skald_harness::eventually("commands in flight at both participants", LIMIT, async || {
         let flight = Flight::read(&mut conn).await;
-        let enough = [Kind::Inventory, Kind::Payment].iter().all(|kind| flight.work_for(*kind) > 0);
-        if enough { Ok(flight) } else { Err(flight) }
+        let commands = [Kind::Inventory, Kind::Payment].iter().all(|kind| flight.work_for(*kind) > 0);
+        if commands && open_calls(world).await > 0 { Ok(flight) } else { Err(flight) }
     })
     .await
 }
@@ -157,12 +167,18 @@ async fn of_postgresql() {
     world.postgres.as_mut().expect("our own").kill().await.expect("killed");
     let third = Load::start(&shop, fifths(3..5), CLIENTS);
     println!("killed with {} sagas under way: {:?}, open calls: {open}", before.sagas.len(), before.commands);
-    eventually_more("clients to be told UNAVAILABLE", 0, || shop.unavailable()).await;
+    eventually_more("clients to be told UNAVAILABLE again and again", REFUSED, || shop.unavailable()).await;
     world.postgres.as_mut().expect("our own").restart().await.expect("restarted");
     let after = Flight::read(&mut world.sql(Kind::Orchestrator).await).await;
     let hit = before.sagas.intersection(&after.sagas).count();
     assert!(hit > 0, "the kill hit work in flight");
     judge(&world, &shop, [first, second, third]).await;
+    told_and_repeated(&shop);
+    let log = world.service(Kind::Orchestrator, 0).log();
+    assert!(!log.contains("took over from an instance that is gone"), "the only one there is was never gone");
+}
+
+fn told_and_repeated(shop: &Shop) {
     let repeated = shop.ledger().iter().filter(|promise| promise.unavailable > 0).count();
     assert!(repeated > 0, "clients that got UNAVAILABLE repeated with the same key, and got one order each");
 }
