@@ -78,6 +78,13 @@ impl Driver {
         }
     }
 
+    /// When the next re-sending is due, ms, of a saga to which something happened last at `since` and which was looked
+    /// at `resends` times since: all gaps so far have passed.
+    pub fn resend_at(&self, since: i64, resends: i16) -> i64 {
+        let gaps: Duration = (0..=resends.max(0)).map(|n| self.resend_gap(n)).sum();
+        since + gaps.as_millis() as i64
+    }
+
     /// The gap after `resends` re-sendings.
     pub fn resend_gap(&self, resends: i16) -> Duration {
         let last = self.resend_gaps_ms.len().saturating_sub(1);
@@ -132,5 +139,17 @@ impl Validate for Driver {
         problems.check((0.0..=1.0).contains(&self.resend_share), "resend_share", "must be 0 to 1");
         problems.check(self.max_active_sagas >= 1, "max_active_sagas", "must be at least 1");
         problems.check((50..=60_000).contains(&self.scan_every_ms), "scan_every_ms", "must be 50 to 60000");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn re_sendings_are_as_far_apart_as_the_gaps_and_the_last_one_repeats() {
+        let driver = Driver { resend_gaps_ms: vec![10, 30, 100], ..Driver::default() };
+        let at: Vec<i64> = (0..5).map(|n| driver.resend_at(1_000, n)).collect();
+        assert_eq!(at, [1_010, 1_040, 1_140, 1_240, 1_340]);
     }
 }

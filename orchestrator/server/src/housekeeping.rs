@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::TryStreamExt as _;
 use skald_core::state::Status;
 use skald_kit::{backoff, health, instance, kafka::partition_for_id, lifecycle::Shutdown, pg};
 use sqlx::PgConnection;
@@ -20,12 +21,16 @@ use crate::{
     worker::Inbox,
 };
 
-/// Overdue sagas of one scan, or sagas of one step of a sweep, at most.
+/// Overdue sagas of one scan at most.
 const PAGE: i64 = 500;
 /// How often sagas are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// Counting a million takes its time: it may have a twentieth.
+const COUNT_SHARE: u32 = 20;
 /// How often partitions and old keys are looked after.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
+/// When it did not work.
+const TIDY_AGAIN: Duration = Duration::from_secs(60);
 
 /// The keeper of one instance.
 pub struct Keeper {
@@ -64,6 +69,7 @@ impl Keeper {
         let mut ticks = interval(Duration::from_millis(self.shared.config.driver.scan_every_ms));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut count_at, mut tidy_at) = (Instant::now(), Instant::now());
+        let mut old_keys = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -71,13 +77,28 @@ impl Keeper {
             }
             self.net(conn).await?;
             self.orphans(conn).await?;
-            if count_at <= Instant::now() {
+            let began = Instant::now();
+            if count_at <= began {
                 self.count(conn).await?;
-                count_at = Instant::now() + COUNT_EVERY;
+                count_at = Instant::now() + COUNT_EVERY.max(began.elapsed() * COUNT_SHARE);
             }
             if tidy_at <= Instant::now() {
-                self.tidy(conn).await?;
                 tidy_at = Instant::now() + TIDY_EVERY;
+                match self.tidy(conn).await {
+                    Ok(()) => old_keys = true,
+                    // Such as a lock that somebody holds: the net must not wait for it.
+                    Err(error @ sqlx::Error::Database(_)) => {
+                        tracing::warn!(%error, "partitions could not be tended; trying again in a minute");
+                        tidy_at = Instant::now() + TIDY_AGAIN;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if old_keys {
+                // A bounded number each time, so that the net is never far.
+                let before = self.shared.clock.now_ms() - retention::HORIZON_MS;
+                let forgotten = submission::forget(conn, before).await?;
+                old_keys = forgotten + retention::drop_ended(conn, before).await? > 0;
             }
         }
     }
@@ -93,7 +114,8 @@ impl Keeper {
     }
 
     /// Looks at every active saga that an instance wrote which is gone: its commands may never have been sent. At the
-    /// pace at which workers take them; one instance sweeps at a time.
+    /// pace at which workers take them; one instance sweeps at a time. Its row goes when nothing is left, so that a
+    /// sweep that is cut short is taken up by the next one.
     async fn orphans(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         for peer in instance::dead(conn, SERVICE).await? {
             // Our own heart is late: that makes nobody an orphan.
@@ -107,22 +129,29 @@ impl Keeper {
             {
                 continue;
             }
-            let (mut after, mut swept) = (Uuid::nil(), 0);
-            loop {
-                let page = wake::owned_by(conn, peer.id, after, PAGE).await?;
-                let Some(&last) = page.last() else { break };
-                (after, swept) = (last, swept + page.len());
-                for saga in page {
-                    if self.inbox(saga).messages.send(look(saga, Wake::Orphan)).await.is_err() {
-                        return Ok(());
-                    }
-                }
+            let swept = self.sweep(conn, peer.id).await?;
+            if swept == 0 {
+                instance::remove(conn, &[peer.id]).await?;
             }
-            instance::remove(conn, &[peer.id]).await?;
             sqlx::query_scalar!("select pg_advisory_unlock($1)", lock).fetch_one(&mut *conn).await?;
-            tracing::info!(instance = %peer.id, address = peer.address, swept, "took over from an instance that is gone");
+            tracing::info!(instance = %peer.id, address = peer.address, swept, "an instance is gone: taking over");
         }
         Ok(())
+    }
+
+    /// Queues what an instance left; gives how many.
+    async fn sweep(&self, conn: &mut PgConnection, owner: Uuid) -> Result<usize, sqlx::Error> {
+        let mut left = wake::owned_by(conn, owner);
+        let mut swept = 0;
+        while let Some(saga) = left.try_next().await? {
+            swept += 1;
+            let inbox = &self.inbox(saga).messages;
+            tokio::select! {
+                sent = inbox.send(look(saga, Wake::Orphan(owner))) => if sent.is_err() { break },
+                () = self.shutdown.requested() => break,
+            }
+        }
+        Ok(swept)
     }
 
     async fn count(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -143,7 +172,6 @@ impl Keeper {
         for partition in retention::drop_old(conn, now).await? {
             tracing::info!(partition, "dropped beyond the horizon");
         }
-        while submission::forget(conn, now - retention::HORIZON_MS).await? > 0 {}
         Ok(())
     }
 

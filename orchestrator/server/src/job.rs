@@ -40,8 +40,8 @@ pub enum Wake {
     Undelivered,
     /// `wake_at` has passed: the net.
     Net,
-    /// The instance that wrote it last is gone.
-    Orphan,
+    /// This instance, which wrote it last, is gone.
+    Orphan(Uuid),
 }
 
 /// A saga that is to begin.

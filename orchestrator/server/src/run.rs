@@ -120,7 +120,9 @@ async fn prepare(config: &Config, health: &Health, shutdown: &Shutdown) -> anyho
     migrate(url).await?;
     let clock = DbClock::new();
     clock.sync(&mut conn).await?;
-    retention::ensure(&mut conn, clock.now_ms()).await.context("making partitions")?;
+    if !partitions(url, clock.now_ms(), shutdown).await? {
+        return Ok(None);
+    }
     let registry = Registry::load(&mut conn, config.definitions.folder.as_deref()).await?;
     conn.close().await?;
     health.set("postgres", Status::Up, "");
@@ -139,6 +141,27 @@ async fn prepare(config: &Config, health: &Health, shutdown: &Shutdown) -> anyho
         }
     }
     Ok(Some(registry))
+}
+
+/// Makes partitions; a table that somebody locks is waited for like a server that is away. False: the stop was asked
+/// for.
+async fn partitions(url: &Secret, now: i64, shutdown: &Shutdown) -> anyhow::Result<bool> {
+    let make = || async {
+        let made = match pg::connection(url).await {
+            Ok(mut conn) => retention::ensure(&mut conn, now).await,
+            Err(error) => Err(error),
+        };
+        match made {
+            Err(error) if pg::classify(&error, &[]) == (pg::Class::Transient { expected: true }) => {
+                Err(error)
+            }
+            other => Ok(other),
+        }
+    };
+    match backoff::forever("make partitions", shutdown, make).await {
+        Some(made) => made.context("making partitions").map(|()| true),
+        None => Ok(false),
+    }
 }
 
 async fn check_topics(config: &Config, needed: &[topics::Topic]) -> Result<(), topics::Error> {
@@ -214,9 +237,12 @@ async fn stop(
     closing.request();
     let worked = workers.join(left(workers_end)).await;
     let flush = left(flush_end);
-    let (delivered, events, ()) =
-        tokio::join!(shared.transport.flush(flush), shared.relay.close(flush), shared.outcomes.close(flush));
-    if events > 0 {
+    let (delivered, events, ()) = tokio::join!(
+        shared.transport.flush(flush),
+        tokio::time::timeout(flush, shared.relay.close(flush)),
+        shared.outcomes.close(flush)
+    );
+    if let Some(events) = events.ok().filter(|events| *events > 0) {
         tracing::warn!(events, "events were left; another instance or the next start publishes them");
     }
     if delivered && worked.is_ok() {

@@ -1,7 +1,10 @@
 //! Weekly partitions of `saga` and `history`: made ahead, and dropped beyond the horizon after what still lives was
 //! moved to the DEFAULT partitions.
 
-use skald_kit::partitions::{self, Table};
+use skald_kit::{
+    ids,
+    partitions::{self, Table},
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 const SAGA: Table = Table { schema: "public", name: "saga" };
@@ -36,6 +39,26 @@ pub async fn drop_old(conn: &mut PgConnection, now: i64) -> Result<Vec<String>, 
         dropped.push(old.name);
     }
     Ok(dropped)
+}
+
+/// Forgets sagas that lived on beyond their week, in the DEFAULT partition, and have ended; a bounded number at a time,
+/// gives how many.
+///
+/// # Errors
+/// The database's.
+pub async fn drop_ended(conn: &mut PgConnection, before: i64) -> Result<u64, sqlx::Error> {
+    let gone = sqlx::query_scalar!(
+        r#"with gone as (
+             delete from public.saga_default where id in (
+               select id from public.saga_default where wake_at is null and id < $1 order by id limit 1000)
+             returning id),
+           rows as (delete from public.history_default h using gone where h.saga_id = gone.id)
+           select count(*) as "n!" from gone"#,
+        ids::lower_bound(before)
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(gone.unsigned_abs())
 }
 
 /// Detaches a week, puts back what lives (there is no partition for it any more, so it lands in DEFAULT), and drops the

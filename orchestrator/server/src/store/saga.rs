@@ -20,6 +20,10 @@ pub struct Row {
     pub wake_at: Option<i64>,
     /// Re-sendings into silence since something happened.
     pub resends: i16,
+    /// The instance that wrote it last.
+    pub owner: Uuid,
+    /// When something happened last, ms.
+    pub updated_at: i64,
     /// Why no further input is taken.
     pub quarantine: Option<String>,
     /// Whose order it is.
@@ -38,7 +42,8 @@ pub async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, sql
     sqlx::query_as!(
         Row,
         r#"select id, definition_id, format, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
-                  resends, quarantine, customer_id, state, request, traceparent
+                  resends, owner, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!",
+                  quarantine, customer_id, state, request, traceparent
              from public.saga where id = any($1) and id between $2 and $3 order by id for update"#,
         ids,
         first,

@@ -1,6 +1,7 @@
 //! What any instance scans for: sagas that are due, and sagas of an instance that is gone. Read without locks;
 //! the worker's row lock decides.
 
+use futures::stream::BoxStream;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -16,21 +17,15 @@ pub async fn due(conn: &mut PgConnection, now: i64, limit: i64) -> Result<Vec<Uu
     .await
 }
 
-/// Active sagas that this instance wrote last, from an id on.
-pub async fn owned_by(
-    conn: &mut PgConnection,
-    owner: Uuid,
-    after: Uuid,
-    limit: i64,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+/// Active sagas that this instance wrote last, as they are found. What is quarantined waits for an operator, not for
+/// an instance.
+pub fn owned_by(conn: &mut PgConnection, owner: Uuid) -> BoxStream<'_, Result<Uuid, sqlx::Error>> {
+    // The range over all times makes it an index scan of what is active.
     sqlx::query_scalar!(
-        "select id from public.saga where wake_at is not null and owner = $1 and id > $2 order by id limit $3",
-        owner,
-        after,
-        limit
+        "select id from public.saga where wake_at > '-infinity' and owner = $1 and quarantine is null",
+        owner
     )
-    .fetch_all(conn)
-    .await
+    .fetch(conn)
 }
 
 /// Active sagas, by status.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, Worker,
+    look::{self, Look},
     writes::{Known, Writes},
 };
 use crate::{
@@ -64,10 +65,11 @@ impl Worker {
         let mut settled = claim(&mut tx, jobs).await?;
         let (loaded, rows) = load(&mut tx, &shared.registry, jobs).await?;
         refuse_impostors(jobs, &loaded, &mut settled);
-        let items = items(jobs, &settled, &rows, now);
+        let looks = look::looks(&shared.config.driver, shared.instance, now, jobs, &rows);
+        let items = items(jobs, &settled, &looks);
         let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(now, items, loaded)))
             .map_err(|panic| Failure::Poison(format!("planning panicked: {}", said(&panic))))?;
-        let mut writes = Writes::of(&shared, now, jobs, &plan, &rows);
+        let mut writes = Writes::of(&shared, now, jobs, &plan, &rows, &looks);
         let stored = writes.execute(&mut tx, shared.instance, now).await.map_err(stored);
         let committed = match stored {
             Ok(()) => committed(pg::commit(tx).await),
@@ -197,21 +199,11 @@ fn refuse_impostors(jobs: &[Job], loaded: &BTreeMap<Uuid, Loaded>, settled: &mut
 }
 
 /// What is planned: everything that is not settled yet.
-fn items(
-    jobs: &[Job],
-    settled: &HashMap<usize, Settled>,
-    rows: &HashMap<Uuid, Known>,
-    now: i64,
-) -> Vec<Item<usize>> {
+fn items(jobs: &[Job], settled: &HashMap<usize, Settled>, looks: &HashMap<Uuid, Look>) -> Vec<Item<usize>> {
     let ask = |job: &Job| match &job.ask {
         Ask::Submit(s) => plan::Ask::Start(Arc::clone(&s.definition), s.started.clone()),
         Ask::Input(input) => plan::Ask::Fold(input.clone()),
-        Ask::Wake(Wake::Net) => {
-            // Somebody looked at it since the scan.
-            let overdue = rows.get(&job.saga).is_some_and(|row| row.wake_at.is_some_and(|at| at <= now));
-            plan::Ask::Wake { resend: overdue }
-        }
-        Ask::Wake(_) => plan::Ask::Wake { resend: true },
+        Ask::Wake(_) => plan::Ask::Wake { resend: looks.get(&job.saga).is_some_and(|look| look.resend) },
     };
     (jobs.iter().enumerate())
         .filter(|(i, _)| !settled.contains_key(i))
@@ -259,7 +251,7 @@ impl Shared {
     pub(super) fn may_resend(&self, why: Wake, participant: &str, now: i64) -> bool {
         match why {
             // It never got there: no repetition, so no budget.
-            Wake::Undelivered | Wake::Orphan => true,
+            Wake::Undelivered | Wake::Orphan(_) => true,
             Wake::Timer | Wake::Net => !self.transport.is_failing() && self.budget.take(participant, now),
         }
     }

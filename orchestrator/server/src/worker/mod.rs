@@ -3,6 +3,7 @@
 
 mod batch;
 mod finish;
+mod look;
 mod schedule;
 mod timers;
 mod trouble;

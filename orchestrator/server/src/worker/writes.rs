@@ -6,7 +6,10 @@ use skald_core::plan::{self, Plan};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::schedule;
+use super::{
+    look::{self, Look},
+    schedule,
+};
 use crate::{
     bus::{Outgoing, wire},
     events,
@@ -22,6 +25,8 @@ const MAX_PUBLISHED: usize = 4096;
 pub(super) struct Known {
     pub wake_at: Option<i64>,
     pub resends: i16,
+    pub owner: Uuid,
+    pub updated_at: i64,
     pub quarantined: bool,
     pub customer_id: String,
     pub request: Vec<u8>,
@@ -30,13 +35,14 @@ pub(super) struct Known {
 
 impl From<saga::Row> for Known {
     fn from(row: saga::Row) -> Known {
-        let saga::Row { wake_at, resends, quarantine, customer_id, request, traceparent, .. } = row;
-        Known { wake_at, resends, quarantined: quarantine.is_some(), customer_id, request, traceparent }
+        let quarantined = row.quarantine.is_some();
+        let saga::Row { wake_at, resends, owner, updated_at, customer_id, request, traceparent, .. } = row;
+        Known { wake_at, resends, owner, updated_at, quarantined, customer_id, request, traceparent }
     }
 }
 
 /// When a saga is looked at next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// At this time, ms.
     At(i64),
@@ -67,16 +73,11 @@ impl Writes {
         jobs: &[Job],
         plan: &Plan<usize>,
         known: &HashMap<Uuid, Known>,
+        looks: &HashMap<Uuid, Look>,
     ) -> Writes {
         let submissions: HashMap<Uuid, &Submission> = (jobs.iter())
             .filter_map(|job| match &job.ask {
                 Ask::Submit(s) => Some((job.saga, s.as_ref())),
-                _ => None,
-            })
-            .collect();
-        let wakes: HashMap<Uuid, Wake> = (jobs.iter())
-            .filter_map(|job| match job.ask {
-                Ask::Wake(why) => Some((job.saga, why)),
                 _ => None,
             })
             .collect();
@@ -89,8 +90,8 @@ impl Writes {
                 _ => unreachable!("a saga is written that was neither submitted nor loaded"),
             }
         }
-        writes.outgoing(shared, now, plan, &wakes, &submissions, known);
-        writes.touch(shared, now, plan, &wakes, known);
+        writes.outgoing(shared, now, plan, looks, &submissions, known);
+        writes.touch(shared, now, plan, looks, known);
         writes
     }
 
@@ -170,13 +171,13 @@ impl Writes {
         shared: &Shared,
         now: i64,
         plan: &Plan<usize>,
-        wakes: &HashMap<Uuid, Wake>,
+        looks: &HashMap<Uuid, Look>,
         submissions: &HashMap<Uuid, &Submission>,
         known: &HashMap<Uuid, Known>,
     ) {
         for send in &plan.sends {
             if send.resend {
-                let why = wakes.get(&send.saga).copied().unwrap_or(Wake::Timer);
+                let why = looks.get(&send.saga).map_or(Wake::Timer, |look| look.why);
                 if !shared.may_resend(why, &send.participant, now) {
                     continue;
                 }
@@ -203,28 +204,20 @@ impl Writes {
         shared: &Shared,
         now: i64,
         plan: &Plan<usize>,
-        wakes: &HashMap<Uuid, Wake>,
+        looks: &HashMap<Uuid, Look>,
         known: &HashMap<Uuid, Known>,
     ) {
-        for look in &plan.looked_at {
-            let (Some(row), Some(why)) = (known.get(&look.saga), wakes.get(&look.saga)) else { continue };
+        let (driver, me) = (&shared.config.driver, shared.instance);
+        for seen in &plan.looked_at {
+            let (Some(row), Some(look)) = (known.get(&seen.saga), looks.get(&seen.saga)) else { continue };
             if row.wake_at.is_none() {
-                self.next.push((look.saga, Next::Never));
-                continue;
+                self.next.push((seen.saga, Next::Never));
+            } else if let Some((touch, next)) = look::after(driver, me, now, *look, row, seen) {
+                self.touches.push(touch);
+                self.next.push((seen.saga, next));
             }
-            if *why == Wake::Net && row.wake_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            // The gap grows whether or not the budget allowed to send: silence costs less and less.
-            let resends = row.resends.saturating_add(i16::from(look.in_flight));
-            let gap = shared.config.driver.resend_gap(resends).as_millis() as i64;
-            let sent_until = look.in_flight.then(|| now + gap);
-            let at = schedule::next_look(look.deadline, sent_until).unwrap_or(now + store::IDLE_MS);
-            self.next.push((look.saga, Next::At(at)));
-            let wake_at = schedule::wake_at(row.wake_at, at, now);
-            self.touches.push(saga::Touch { id: look.saga, wake_at, resends });
         }
-        for saga in wakes.keys() {
+        for saga in looks.keys() {
             // Of a quarantined saga nothing is planned: the net finds it again tomorrow.
             let Some(row) = known.get(saga).filter(|row| row.quarantined) else { continue };
             self.next.push((*saga, Next::Never));

@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use crate::support::World;
 
+/// Id, definition, request, state, status.
+type Stored = (Uuid, i32, Vec<u8>, Vec<u8>, i16);
+
 /// Folds every history of a world; gives how many.
 ///
 /// # Panics
@@ -19,7 +22,7 @@ pub(crate) async fn every_history(world: &World) -> usize {
     sqlx::query(begin).execute(&mut sql).await.unwrap();
     let definitions: HashMap<i32, Definition> =
         store::definition::all(&mut sql).await.unwrap().into_iter().collect();
-    let sagas: Vec<(Uuid, i32, Vec<u8>, Vec<u8>, i16)> =
+    let sagas: Vec<Stored> =
         sqlx::query_as("select id, definition_id, request, state, status from saga order by id")
             .fetch_all(&mut sql)
             .await

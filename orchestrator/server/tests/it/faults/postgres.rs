@@ -67,7 +67,7 @@ async fn a_broken_connection_while_idle_is_nobodys_problem() {
         let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                        where datname = current_database() and pid <> pg_backend_pid()";
         let ended: i64 = sqlx::query_scalar(others).fetch_one(&mut world.sql().await).await.unwrap();
-        assert!(ended >= 3, "{ended} connections");
+        assert!(ended > 0, "somebody was connected");
         let next = world.submit(&format!("next-{n}")).await;
         world.all_complete(&[next]).await;
     }

@@ -1,9 +1,12 @@
 //! Two orchestrators side by side.
 
 use futures::StreamExt as _;
-use skald_proto::order::v1::{self as order, submit_orders_response::Result as Answer};
+use skald_proto::{
+    order::v1::{self as order, OrderStatus, submit_orders_response::Result as Answer},
+    participant::v1::Verb,
+};
 
-use crate::support::{DEADLINE, Load, Reader, World, draft};
+use crate::support::{DEADLINE, Load, Participant, Reader, World, draft, no};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_keys_in_opposite_order_on_two_instances_are_one_order_each() {
@@ -45,6 +48,53 @@ async fn the_same_keys_in_opposite_order_on_two_instances_are_one_order_each() {
             .await
             .unwrap();
     assert_eq!(rows, (KEYS as i64, KEYS as i64));
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_of_postgres_nobody_counts_as_gone() {
+    let mut server = skald_harness::owned_postgres().await;
+    server.create_database("orders").await.unwrap();
+    let url = skald_kit::config::Secret::new(server.url("orders"));
+    let one = World::start_with(|c| c.postgres.url = url).await;
+    let two = World::start_on(one.config.clone()).await;
+    let kafka = &one.config.kafka;
+    let silent = Participant::start(kafka, "inventory", |_| None).await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(if n % 2 == 0 { &one } else { &two }.submit(&format!("k{n}")).await);
+    }
+    let instances = async || -> Vec<(uuid::Uuid, String)> {
+        let all = "select id, started_at::text from skald.instance order by id";
+        sqlx::query_as(all).fetch_all(&mut one.sql().await).await.unwrap()
+    };
+    let before = instances().await;
+    assert_eq!(before.len(), 2);
+    server.kill().await.unwrap();
+    // As long as an outage must be for every heartbeat to be late.
+    tokio::time::sleep(skald_kit::instance::DEAD_AFTER + std::time::Duration::from_millis(500)).await;
+    server.restart().await.unwrap();
+    for world in [&one, &two] {
+        skald_harness::eventually("it works again", DEADLINE, async || {
+            let request = order::SubmitOrderRequest { idempotency_key: "after".into(), order: Some(draft()) };
+            world.orders().submit_order(request).await.map(|_| ())
+        })
+        .await;
+    }
+    skald_harness::eventually("both hearts beat", DEADLINE, async || {
+        let fresh = "select count(*) from skald.instance where beat_at > pg_postmaster_start_time()";
+        let fresh: i64 = sqlx::query_scalar(fresh).fetch_one(&mut one.sql().await).await.unwrap();
+        (fresh == 2).then_some(())
+    })
+    .await;
+    assert_eq!(instances().await, before, "nobody was taken over");
+    let speaker = silent.speaker();
+    for id in &ids {
+        let reserve = silent.command(id, "reserve", Verb::Run).await;
+        speaker.say(&reserve, no("OUT_OF_STOCK"), None);
+        one.until(id, OrderStatus::Cancelled).await;
+    }
     one.stop().await;
     two.stop().await;
 }

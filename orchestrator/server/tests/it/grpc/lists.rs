@@ -49,7 +49,7 @@ async fn orders_by_customer_status_and_time_in_pages() {
     };
     let any = OrderStatus::Unspecified;
     assert_eq!(orders(&world, list("", OrderStatus::Reserved, 2)).await, reserved, "newest first, in pages");
-    assert_eq!(orders(&world, list("", OrderStatus::Cancelled, 0)).await, [declined.clone()]);
+    assert_eq!(orders(&world, list("", OrderStatus::Cancelled, 0)).await, [declined.as_str()]);
     assert_eq!(orders(&world, list("c1", any, 1)).await, [reserved[1].clone(), reserved[3].clone()]);
     assert_eq!(orders(&world, list("nobody", any, 0)).await, Vec::<String>::new());
     assert_eq!(orders(&world, list("c0", OrderStatus::Paid, 0)).await, Vec::<String>::new());

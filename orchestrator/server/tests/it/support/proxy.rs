@@ -98,8 +98,7 @@ impl Shared {
                     server.write_all(bytes).await?;
                     if commits && self.take(&self.after) {
                         // Its answer: it has happened.
-                        server.read(&mut down).await?;
-                        return Ok(());
+                        return server.read(&mut down).await.map(|_| ());
                     }
                 }
                 read = server.read(&mut down) => {
