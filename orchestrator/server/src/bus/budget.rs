@@ -6,8 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Tokens that can be saved up, in seconds of canaries.
+/// Canaries that time alone saves up, in seconds.
 const BURST_SECONDS: f64 = 10.0;
+/// Answers whose share can be saved up.
+const BURST_ANSWERS: f64 = 10_000.0;
 
 /// Per participant, a bucket of re-sendings.
 #[derive(Debug)]
@@ -20,7 +22,8 @@ pub struct Budget {
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
-    filled_at: i64,
+    /// ms
+    filled_at: Option<i64>,
 }
 
 impl Budget {
@@ -31,17 +34,19 @@ impl Budget {
 
     /// The participant answered so many commands.
     pub fn answered(&self, participant: &str, answers: usize) {
-        self.with(participant, |bucket, most| {
+        let most = self.share * BURST_ANSWERS;
+        self.with(participant, |bucket| {
             bucket.tokens = (bucket.tokens + self.share * answers as f64).min(most.max(bucket.tokens));
         });
     }
 
     /// Takes one re-sending, if there is one; `now` in ms.
     pub fn take(&self, participant: &str, now: i64) -> bool {
-        self.with(participant, |bucket, most| {
-            let passed = (now - bucket.filled_at).max(0) as f64 / 1000.0;
-            bucket.tokens = (bucket.tokens + passed * self.canaries_per_second).min(most);
-            bucket.filled_at = bucket.filled_at.max(now);
+        let most = (self.canaries_per_second * BURST_SECONDS).max(1.0);
+        self.with(participant, |bucket| {
+            let since = bucket.filled_at.replace(now).unwrap_or(now);
+            let passed = (now - since).max(0) as f64 / 1000.0;
+            bucket.tokens = (bucket.tokens + passed * self.canaries_per_second).min(most.max(bucket.tokens));
             let enough = bucket.tokens >= 1.0;
             if enough {
                 bucket.tokens -= 1.0;
@@ -50,14 +55,13 @@ impl Budget {
         })
     }
 
-    fn with<T>(&self, participant: &str, f: impl FnOnce(&mut Bucket, f64) -> T) -> T {
+    fn with<T>(&self, participant: &str, f: impl FnOnce(&mut Bucket) -> T) -> T {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         // A second's canaries to begin with.
-        let fresh = || Bucket { tokens: self.canaries_per_second.max(1.0), filled_at: 0 };
-        let most = (self.canaries_per_second * BURST_SECONDS).max(1.0) + self.share * 10_000.0;
+        let fresh = || Bucket { tokens: self.canaries_per_second.max(1.0), filled_at: None };
         match buckets.get_mut(participant) {
-            Some(bucket) => f(bucket, most),
-            None => f(buckets.entry(participant.to_owned()).or_insert_with(fresh), most),
+            Some(bucket) => f(bucket),
+            None => f(buckets.entry(participant.to_owned()).or_insert_with(fresh)),
         }
     }
 }
@@ -69,12 +73,27 @@ mod tests {
     #[test]
     fn silence_costs_canaries_and_no_more() {
         let budget = Budget::new(3.0, 0.1);
-        // The bucket's first look fills it by the clock: from then on, ten minutes of a thousand sagas that would re-send
-        // each second.
-        let start = 1_000_000;
-        while budget.take("p", start) {}
+        // Ten minutes of a thousand sagas that would re-send each second.
+        let start = 1_763_000_000_000;
         let sent = (0..600_000).step_by(5).filter(|ms| budget.take("p", start + ms)).count();
-        assert!((1_700..=1_800).contains(&sent), "{sent}");
+        assert!((1_700..=1_803).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_quiet_night_saves_up_a_few_seconds() {
+        let budget = Budget::new(3.0, 0.1);
+        let evening = 1_763_000_000_000;
+        while budget.take("p", evening) {}
+        let morning = evening + 12 * 3_600_000;
+        assert_eq!((0..1000).filter(|_| budget.take("p", morning)).count(), 30);
+    }
+
+    #[test]
+    fn what_answers_have_earned_is_not_lost_to_time() {
+        let budget = Budget::new(1.0, 0.1);
+        while budget.take("p", 1) {}
+        budget.answered("p", 1_000);
+        assert_eq!((0..1000).filter(|_| budget.take("p", 1_000)).count(), 100);
     }
 
     #[test]

@@ -6,4 +6,5 @@ mod grpc;
 mod happy;
 mod poison;
 mod replay;
+mod silence;
 mod support;
