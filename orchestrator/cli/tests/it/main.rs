@@ -1,5 +1,7 @@
 //! What the command prints, how it ends, and `skald dev` from its start to its end.
 
+#![allow(clippy::print_stdout, reason = "a test that kills says what it hit")]
+
 mod board;
 mod commands;
 mod demo;
