@@ -243,7 +243,11 @@ impl Consumer {
     /// None: a broker that does not answer only leaves the gauge as it was.
     pub async fn report_lag(self, shutdown: Shutdown) -> anyhow::Result<()> {
         loop {
-            if let Ok(lags) = self.lag().await {
+            let asked = tokio::select! {
+                asked = self.lag() => asked,
+                () = shutdown.requested() => return Ok(()),
+            };
+            if let Ok(lags) = asked {
                 for lag in lags {
                     let labels = [
                         ("group", self.shared.group.clone()),
@@ -321,6 +325,8 @@ fn client_config(kafka: &config::Kafka, group: &str) -> rdkafka::ClientConfig {
         .set("heartbeat.interval.ms", "2000")
         // The poller never stays away longer than a second; a minute is for a machine that was asleep.
         .set("max.poll.interval.ms", "60000")
+        // A topic that was made after we subscribed is found within this, not within the default of five minutes.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         // Eight full batches per partition and 16 MiB in all: enough to never wait, little enough to be
         // forgotten on a pause.
         .set("queued.min.messages", "4096")

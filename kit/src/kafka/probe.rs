@@ -23,10 +23,13 @@ pub async fn run(kafka: config::Kafka, health: Health, shutdown: Shutdown) -> an
     let client: Arc<AdminClient<DefaultClientContext>> = Arc::new(client_config(&kafka).create()?);
     loop {
         let asked = Arc::clone(&client);
-        let answer = tokio::task::spawn_blocking(move || {
+        let asking = tokio::task::spawn_blocking(move || {
             asked.inner().fetch_metadata(None, EVERY).map(|m| m.brokers().len())
-        })
-        .await?;
+        });
+        let answer = tokio::select! {
+            answer = asking => answer?,
+            () = shutdown.requested() => return Ok(()),
+        };
         match answer {
             Ok(brokers) => health.set("kafka", Status::Up, format!("{brokers} brokers")),
             Err(error) => health.set(

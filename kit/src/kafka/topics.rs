@@ -73,6 +73,13 @@ pub async fn check(kafka: &config::Kafka, topics: &[Topic]) -> Result<(), Error>
     if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(wrong)) }
 }
 
+/// A broker answers within `patience`.
+pub async fn is_reachable(kafka: &config::Kafka, patience: Duration) -> bool {
+    let Ok(client) = Client::new(kafka) else { return false };
+    let asked = tokio::task::spawn_blocking(move || client.admin.inner().fetch_metadata(None, patience));
+    asked.await.is_ok_and(|answer| answer.is_ok())
+}
+
 /// Creates the topics that are missing and waits until they are known. Those that exist are left as they are.
 ///
 /// # Errors
