@@ -103,10 +103,16 @@ impl Keeper {
         }
     }
 
-    /// Queues what is overdue; what finds no place is found again.
+    /// Queues what is overdue: our own, and that of whoever is gone; the living look after theirs. What finds no place
+    /// is found again.
     async fn net(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        for saga in wake::due(conn, self.shared.clock.now_ms(), PAGE).await? {
-            if self.inbox(saga).messages.try_send(look(saga, Wake::Net)).is_err() {
+        let me = self.shared.instance;
+        let mut others: Vec<Uuid> =
+            instance::alive(conn, SERVICE).await?.into_iter().map(|peer| peer.id).collect();
+        others.retain(|id| *id != me);
+        for (saga, owner) in wake::due(conn, self.shared.clock.now_ms(), &others, PAGE).await? {
+            let why = if owner == me { Wake::Net } else { Wake::Orphan(owner) };
+            if self.inbox(saga).messages.try_send(look(saga, why)).is_err() {
                 break;
             }
         }

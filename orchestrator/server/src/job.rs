@@ -38,7 +38,7 @@ pub enum Wake {
     Timer,
     /// This worker's commands did not reach the broker.
     Undelivered,
-    /// `wake_at` has passed: the net.
+    /// `wake_at` has passed, and this instance wrote it last: the net below its timers.
     Net,
     /// This instance, which wrote it last, is gone.
     Orphan(Uuid),

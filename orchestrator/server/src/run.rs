@@ -1,6 +1,7 @@
 //! Builds one instance from its settings, runs it, and stops it in the order that loses nothing.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::AtomicI64},
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use anyhow::Context;
 use skald_kit::{
     backoff,
     clock::DbClock,
-    config::Secret,
+    config::{self, Secret},
     grpc,
     health::{Health, Status},
     http,
@@ -42,6 +43,8 @@ use crate::{
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/orchestrator");
 
+/// A Kafka that does not answer for so long is not waited for at the start.
+const KAFKA: Duration = Duration::from_secs(3);
 /// Of the time that a soft stop may take: when the rooms must have ended, then the workers, then the flushes; the rest
 /// is the heart's.
 const STOPPING: [f64; 3] = [0.5, 0.7, 0.9];
@@ -68,6 +71,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     tasks.spawn("kafka probe", kafka::probe::run(config.kafka.clone(), health.clone(), shutdown.clone()));
 
     let Some(registry) = prepare(&config, &health, &shutdown).await? else { return Ok(()) };
+    check_topics(&config.kafka, &registry.participants(), &shutdown, &tasks).await?;
     let instance = Instance::new(SERVICE, config.listen.grpc.to_string());
     let alive = Shutdown::new();
     let clock = DbClock::new();
@@ -110,7 +114,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         .map_or(Ok(()), |why| Err(anyhow::anyhow!(why.to_owned())))
 }
 
-/// Database, definitions and topics. Waits for servers that are away; None when the stop was asked for meanwhile.
+/// Database and definitions. Waits for a server that is away; None when the stop was asked for meanwhile.
 async fn prepare(config: &Config, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Option<Registry>> {
     let url = &config.postgres.url;
     let connect = || async { pg::connection(url).await };
@@ -126,20 +130,6 @@ async fn prepare(config: &Config, health: &Health, shutdown: &Shutdown) -> anyho
     let registry = Registry::load(&mut conn, config.definitions.folder.as_deref()).await?;
     conn.close().await?;
     health.set("postgres", Status::Up, "");
-    let needed = bus::topics::needed(&config.kafka, &registry.participants());
-    loop {
-        match check_topics(config, &needed).await {
-            Ok(()) => break,
-            Err(error @ topics::Error::Wrong(_)) => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, "waiting for Kafka");
-                health.set("kafka", Status::Degraded, error.to_string());
-            }
-        }
-        if shutdown.is_requested() {
-            return Ok(None);
-        }
-    }
     Ok(Some(registry))
 }
 
@@ -164,11 +154,41 @@ async fn partitions(url: &Secret, now: i64, shutdown: &Shutdown) -> anyhow::Resu
     }
 }
 
-async fn check_topics(config: &Config, needed: &[topics::Topic]) -> Result<(), topics::Error> {
-    if config.kafka.create_topics {
-        topics::create_missing(&config.kafka, needed).await?;
+/// Checks the topics now, when Kafka can be reached; else as soon as it can, for orders are accepted without it.
+async fn check_topics(
+    kafka: &config::Kafka,
+    participants: &BTreeSet<String>,
+    shutdown: &Shutdown,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let needed = bus::topics::needed(kafka, participants);
+    if topics::is_reachable(kafka, KAFKA).await {
+        match topics_as_needed(kafka, &needed).await {
+            Err(error @ topics::Error::Wrong(_)) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "the topics could not be checked"),
+            Ok(()) => return Ok(()),
+        }
     }
-    topics::check(&config.kafka, needed).await
+    tracing::warn!("Kafka does not answer: starting without it, the topics are checked when it does");
+    let (kafka, shutdown) = (kafka.clone(), shutdown.clone());
+    tasks.spawn("topics", async move {
+        let check = || async {
+            match topics_as_needed(&kafka, &needed).await {
+                Err(error @ topics::Error::Unreachable { .. }) => Err(error),
+                other => Ok(other),
+            }
+        };
+        backoff::forever("check the topics", &shutdown, check).await.unwrap_or(Ok(()))?;
+        Ok(())
+    });
+    Ok(())
+}
+
+async fn topics_as_needed(kafka: &config::Kafka, needed: &[topics::Topic]) -> Result<(), topics::Error> {
+    if kafka.create_topics {
+        topics::create_missing(kafka, needed).await?;
+    }
+    topics::check(kafka, needed).await
 }
 
 async fn register(instance: &Instance, url: &Secret, clock: &DbClock) -> anyhow::Result<()> {

@@ -5,16 +5,25 @@ use futures::stream::BoxStream;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Sagas whose `wake_at` has passed, the most overdue first.
-pub async fn due(conn: &mut PgConnection, now: i64, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "select id from public.saga where wake_at is not null and wake_at <= to_timestamp($1::bigint / 1000.0)
-          order by wake_at limit $2",
+/// Sagas whose `wake_at` has passed, with who wrote them last, the most overdue first; not those of `others`, who look
+/// after their own.
+pub async fn due(
+    conn: &mut PgConnection,
+    now: i64,
+    others: &[Uuid],
+    limit: i64,
+) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select id, owner from public.saga
+          where wake_at is not null and wake_at <= to_timestamp($1::bigint / 1000.0) and owner <> all($2)
+          order by wake_at limit $3",
         now,
+        others,
         limit
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.owner)).collect())
 }
 
 /// Active sagas that this instance wrote last, as they are found. What is quarantined waits for an operator, not for

@@ -22,8 +22,8 @@ pub(super) struct Look {
     pub resend: bool,
 }
 
-/// The looks of a batch. Whoever wrote a saga last has its timers; the net is for those whose timers died with
-/// somebody, and they are as patient as the timers were.
+/// The looks of a batch. Whoever wrote a saga last has its timers, and the net below them is as patient; whose
+/// instance is gone may never have been sent.
 pub(super) fn looks(
     driver: &Driver,
     me: Uuid,
@@ -38,7 +38,7 @@ pub(super) fn looks(
         let resend = match why {
             Wake::Timer | Wake::Undelivered => row.owner == me,
             Wake::Orphan(gone) => row.owner == gone,
-            Wake::Net => is_overdue(row, now) && now >= driver.resend_at(row.updated_at, row.resends),
+            Wake::Net => row.owner == me && now >= driver.resend_at(row.updated_at, row.resends),
         };
         let look = Look { why, resend };
         looks.entry(job.saga).and_modify(|known| *known = if resend { look } else { *known }).or_insert(look);
@@ -56,9 +56,7 @@ pub(super) fn after(
     row: &Known,
     seen: &LookedAt,
 ) -> Option<(Touch, Next)> {
-    let net = look.why == Wake::Net && is_overdue(row, now);
-    let mine = row.owner == me && look.why != Wake::Net;
-    if !(look.resend || net || mine) {
+    if !(look.resend || row.owner == me) {
         return None;
     }
     // The gap grows whether or not the budget allowed to send: silence costs less and less.
@@ -72,10 +70,6 @@ pub(super) fn after(
     let next = next.unwrap_or(now + store::IDLE_MS);
     let wake_at = schedule::wake_at(row.wake_at, next, now);
     Some((Touch { id: seen.saga, wake_at, resends }, Next::At(next)))
-}
-
-fn is_overdue(row: &Known, now: i64) -> bool {
-    row.wake_at.is_some_and(|at| at <= now)
 }
 
 #[cfg(test)]
@@ -121,17 +115,17 @@ mod tests {
 
     #[test]
     fn the_net_is_as_patient_as_a_timer() {
-        assert!(!look(&[Wake::Net], row(OTHER, 10_000, 0), 9_999).resend, "somebody looked since the scan");
-        assert!(look(&[Wake::Net], row(OTHER, 10_000, 0), 10_000).resend);
-        let mut fresh = row(OTHER, 10_000, 0);
+        assert!(!look(&[Wake::Net], row(OTHER, 10_000, 0), 10_000).resend, "somebody took it since the scan");
+        assert!(look(&[Wake::Net], row(ME, 10_000, 0), 10_000).resend);
+        let mut fresh = row(ME, 10_000, 0);
         fresh.updated_at = 9_000;
         assert!(!look(&[Wake::Net], fresh, 10_000).resend, "it was sent a second ago");
-        assert!(!look(&[Wake::Net], row(OTHER, 10_000, 2), 10_000).resend, "2 + 5 + 5 s");
+        assert!(!look(&[Wake::Net], row(ME, 10_000, 2), 10_000).resend, "2 + 5 + 5 s");
     }
 
     #[test]
     fn a_reason_to_send_beats_one_to_look() {
-        let both = look(&[Wake::Undelivered, Wake::Net], row(ME, 10_000, 0), 5_000);
+        let both = look(&[Wake::Undelivered, Wake::Net], row(ME, 10_000, 0), 1_000);
         assert_eq!(both, Look { why: Wake::Undelivered, resend: true });
     }
 
@@ -147,7 +141,7 @@ mod tests {
         let theirs = Look { why: Wake::Timer, resend: false };
         assert_eq!(left(theirs, row(OTHER, 10_000, 0), 2_000), None);
         let early = Look { why: Wake::Net, resend: false };
-        assert_eq!(left(early, row(OTHER, 10_000, 2), 10_500), Some((2, 20_000, Next::At(12_000))));
-        assert_eq!(left(early, row(OTHER, 20_000, 2), 10_500), None, "somebody looked");
+        assert_eq!(left(early, row(ME, 10_000, 2), 10_500), Some((2, 20_000, Next::At(12_000))));
+        assert_eq!(left(early, row(OTHER, 10_000, 2), 10_500), None, "somebody took it");
     }
 }

@@ -4,6 +4,9 @@ use skald_proto::order::v1::{self as order, OrderStatus};
 
 use crate::support::{DEADLINE, Participant, World, draft, yes};
 
+/// The settings' three seconds, and librdkafka's own pace.
+const EVERY_DELIVERY_FAILED: std::time::Duration = std::time::Duration::from_secs(4);
+
 async fn submit(world: &World, from: usize, orders: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for n in from..from + orders {
@@ -21,8 +24,10 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
     let world = World::start_with(|c| {
         c.kafka.bootstrap_servers = servers;
         // So that deliveries fail soon, and not after half a minute.
-        c.kafka.properties.insert("message.timeout.ms".into(), "1500".into());
-        c.shutdown.deadline_seconds = 12;
+        c.kafka.properties.insert("message.timeout.ms".into(), "3000".into());
+        // Whoever could not say farewell is forgotten as soon as the broker allows.
+        c.kafka.properties.insert("session.timeout.ms".into(), "6000".into());
+        c.shutdown.deadline_seconds = 6;
     })
     .await;
     let kafka = world.config.kafka.clone();
@@ -38,8 +43,7 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
         if health.0 == "DEGRADED" { Ok(()) } else { Err(health) }
     })
     .await;
-    // Long enough for every delivery to fail.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(EVERY_DELIVERY_FAILED).await;
     for id in &ids[20..] {
         assert_eq!(world.order(id).await.version, 1, "nothing burns");
     }
@@ -51,9 +55,20 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
     ended.expect("it ends within its deadline").unwrap().expect("cleanly");
     let world = World::start_on(config).await;
     ids.extend(submit(&world, 60, 20).await);
+    // One that never saw Kafka, whose topics nobody has made yet.
+    let new = World::start_with(|c| {
+        c.kafka.bootstrap_servers = kafka.bootstrap_servers.clone();
+    })
+    .await;
+    let first = submit(&new, 0, 5).await;
 
+    // One that is under way when the broker comes back may arrive and be told to have failed: it is sent again.
+    tokio::time::sleep(EVERY_DELIVERY_FAILED / 2).await;
     broker.restart().await.unwrap();
     world.all_complete(&ids).await;
+    let _yes = new.yes().await;
+    new.all_complete(&first).await;
+    new.stop().await;
     skald_harness::eventually("health is UP again", DEADLINE, async || {
         let health = world.health("kafka").await;
         if health.0 == "UP" { Ok(()) } else { Err(health) }

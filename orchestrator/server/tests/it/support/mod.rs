@@ -16,3 +16,13 @@ pub(crate) use world::{World, draft, later};
 
 /// How long anything may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the orchestrators say, when `SKALD_TEST_LOG` is a filter such as `debug`.
+fn log() {
+    use skald_kit::{config::Log, telemetry};
+    static GUARD: std::sync::OnceLock<Option<telemetry::Guard>> = std::sync::OnceLock::new();
+    GUARD.get_or_init(|| {
+        let filter = std::env::var("SKALD_TEST_LOG").ok()?;
+        Some(telemetry::init(&Log { filter, ..Log::default() }, &Default::default(), "test").unwrap())
+    });
+}

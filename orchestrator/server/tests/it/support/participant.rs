@@ -1,6 +1,9 @@
 //! A participant that does as the test says, and remembers what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use prost::Message as _;
 use skald_kit::{
@@ -63,10 +66,14 @@ impl Participant {
             Participant { name, seen: Arc::clone(&seen), kafka: kafka.clone(), producer, consumer };
         let (consumer, speaker) = (participant.consumer.clone(), participant.speaker());
         tokio::spawn(async move {
+            let mut places = HashSet::new();
             while let Some(batch) = batches.recv().await {
                 for message in &batch.messages {
                     let command = Command::decode(message.payload.as_slice()).unwrap();
-                    seen.lock().unwrap().push(command.clone());
+                    // Reading again after a rebalance is not being asked again.
+                    if places.insert((message.partition, message.offset)) {
+                        seen.lock().unwrap().push(command.clone());
+                    }
                     if let Some(answer) = answer(&command) {
                         speaker.say(&command, answer, Some(message));
                     }

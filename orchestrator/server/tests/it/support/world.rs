@@ -53,6 +53,7 @@ impl World {
     async fn start_in(mut config: Config, runtime: &tokio::runtime::Handle) -> World {
         config.listen.grpc.set_port(skald_harness::free_port());
         config.listen.http.set_port(skald_harness::free_port());
+        super::log();
         let shutdown = Shutdown::new();
         let running = runtime.spawn(skald_server::run(config.clone(), shutdown.clone()));
         let world = World { config, shutdown, running };
