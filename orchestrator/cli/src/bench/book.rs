@@ -305,11 +305,13 @@ mod tests {
     #[test]
     fn latencies_are_those_of_the_orders_that_were_due_then() {
         let book = Book::new();
-        let (before, start) = (book.open(Instant::now()), Instant::now());
-        let n = book.open(Instant::now());
+        // Given times: two looks at the clock may see the same one.
+        let ms = std::time::Duration::from_millis;
+        let start = Instant::now() + ms(100);
+        let (before, n) = (book.open(start - ms(1)), book.open(start + ms(1)));
         [before, n].into_iter().for_each(|n| book.durable(n, id(n)));
         book.ended(vec![done(before), done(n)]);
-        let (submit, order) = book.latencies(start, Instant::now());
+        let (submit, order) = book.latencies(start, start + ms(2));
         assert_eq!((submit.len(), order.len()), (1, 1));
         assert!(order.max() >= submit.max() || order.max() <= 1);
     }
