@@ -26,5 +26,5 @@ mod postgres;
 pub use error::{Error, Result};
 pub use kafka::{Jvm, Kafka, KafkaOptions};
 pub use place::home;
-pub use port::free_port;
+pub use port::{free_port, free_ports};
 pub use postgres::{Postgres, PostgresOptions, install_postgres};

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,14 @@ static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
 /// # Errors
 /// [`Error::NoPort`] when all are taken; [`Error::Io`] when the temp folder cannot be written.
 pub fn free_port() -> Result<u16> {
+    free_ports(&[0])
+}
+
+/// A base such that `base + offset` is free for each offset, and taken for us, all or none: see [`free_port`].
+///
+/// # Errors
+/// As [`free_port`].
+pub fn free_ports(offsets: &[u16]) -> Result<u16> {
     let user = rustix::process::getuid().as_raw();
     let folder = std::env::temp_dir().join(format!("skald-ports-{user}"));
     create_dir_all(&folder).map_err(Error::io(format!("creating {}", folder.display())))?;
@@ -30,18 +39,22 @@ pub fn free_port() -> Result<u16> {
     let start = std::process::id().wrapping_mul(97) % span;
     let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for step in 0..span {
-        let port = FROM + u16::try_from((start + step) % span).expect("the span fits");
-        let path = folder.join(port.to_string());
-        let Ok(file) = OpenOptions::new().create(true).truncate(false).write(true).open(&path) else {
-            continue;
-        };
-        // The lock first: it is the cheaper test for a port that one of ours took but does not listen on yet.
-        if file.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            taken.push(file);
-            return Ok(port);
+        let base = FROM + u16::try_from((start + step) % span).expect("the span fits");
+        let files: Option<Vec<File>> = offsets.iter().map(|offset| take(&folder, base + offset)).collect();
+        if let Some(files) = files {
+            taken.extend(files);
+            return Ok(base);
         }
     }
     Err(Error::NoPort { from: FROM, to: TO })
+}
+
+/// The lock on a port that nobody has. The lock first: it is the cheaper test for a port that one of ours took but does
+/// not listen on yet.
+fn take(folder: &Path, port: u16) -> Option<File> {
+    let path = folder.join(port.to_string());
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).ok()?;
+    (file.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(file)
 }
 
 /// Refuses a port that someone listens on: else *their* answer would be taken for that of our server. One

@@ -1,22 +1,17 @@
 //! `skald dev`, as a person runs it: once, again on what it kept, beside another one, with the command as a client.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use skald_harness::{Process, eventually, free_port, scratch};
+use skald_harness::{Process, eventually, scratch};
 use skald_local::child::Signal;
 
 use crate::commands::{ended, skald};
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// A base whose six ports are free.
+/// A base whose six ports are free and ours.
 fn port_base() -> u16 {
-    loop {
-        let base = free_port();
-        if [1, 10, 11, 20, 21].iter().all(|n| TcpListener::bind(("127.0.0.1", base + n)).is_ok()) {
-            return base;
-        }
-    }
+    skald_local::free_ports(&[0, 1, 10, 11, 20, 21]).expect("six ports")
 }
 
 fn dev(data: &Path, base: u16, more: &[&str]) -> Process {
