@@ -99,7 +99,7 @@ async fn attach_new(
 pub async fn existing(connection: &mut PgConnection, table: Table) -> Result<Vec<Partition>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select child.relname::text as "name!", pg_get_expr(child.relpartbound, child.oid) as "bounds!"
+        select child.relname::text as "name!", pg_get_expr(child.relpartbound, child.oid) as "bounds?"
         from pg_inherits
         join pg_class child on child.oid = pg_inherits.inhrelid
         join pg_class parent on parent.oid = pg_inherits.inhparent
@@ -113,7 +113,9 @@ pub async fn existing(connection: &mut PgConnection, table: Table) -> Result<Vec
     .await?;
     let parse =
         |name: String, bounds: &str| bounds_ms(bounds).map(|(lower, upper)| Partition { name, lower, upper });
-    let mut partitions: Vec<_> = rows.into_iter().filter_map(|row| parse(row.name, &row.bounds)).collect();
+    // Without bounds: somebody drops it at this moment.
+    let mut partitions: Vec<_> =
+        rows.into_iter().filter_map(|row| parse(row.name, row.bounds.as_deref()?)).collect();
     partitions.sort_by_key(|partition| partition.lower);
     Ok(partitions)
 }

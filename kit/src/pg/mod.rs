@@ -16,6 +16,15 @@ pub use commit::{Outcome, commit};
 /// How long a read waits for a connection of the pool before the caller gets an error.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
+/// An index always: statistics of a table that was empty a minute ago mislead, and a plan that was made then is
+/// kept.
+const INDEXES: [(&str, &str); 3] = [
+    ("random_page_cost", "1.1"),
+    ("enable_seqscan", "off"),
+    // A forbidden plan's cost is so high that it would always be compiled, which takes longer than running it.
+    ("jit", "off"),
+];
+
 /// Options for any connection of ours: `search_path` is `public` alone, for a role named like a schema would
 /// catch unqualified names.
 ///
@@ -30,19 +39,16 @@ pub fn connect_options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(options.options([("search_path", "public")]).disable_statement_logging())
 }
 
-/// One connection for a worker. Plans are generic (each statement is planned once) and prefer an index
-/// always: statistics of a table that was empty a minute ago mislead.
+/// One connection for a worker. Plans are generic (each statement is planned once) and prefer an index; a
+/// transaction that does nothing for five seconds is ended by the server.
 ///
 /// # Errors
 /// The URL cannot be parsed, or the server cannot be reached.
 pub async fn worker_connection(url: &Secret) -> Result<PgConnection, sqlx::Error> {
-    let options = connect_options(url)?.options([
-        ("random_page_cost", "1.1"),
+    let options = connect_options(url)?.options(INDEXES).options([
         ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        // A forbidden plan's cost is so high that it would always be compiled, which takes longer than
-        // running it.
-        ("jit", "off"),
+        // A process that is frozen in the middle of a transaction holds row locks that others wait for.
+        ("idle_in_transaction_session_timeout", "5s"),
     ]);
     options.connect().await
 }
@@ -55,12 +61,12 @@ pub async fn connection(url: &Secret) -> Result<PgConnection, sqlx::Error> {
     connect_options(url)?.connect().await
 }
 
-/// The pool for reads. Connects when it is first used, so a database that is away does not stop the start.
+/// The pool for reads; plans prefer an index. Connects when it is first used, so a database that is away does not stop the start.
 ///
 /// # Errors
 /// The URL cannot be parsed.
 pub fn read_pool(postgres: &Postgres) -> Result<PgPool, sqlx::Error> {
-    let options = connect_options(&postgres.url)?;
+    let options = connect_options(&postgres.url)?.options(INDEXES);
     Ok(PgPoolOptions::new()
         .max_connections(postgres.max_read_connections)
         .acquire_timeout(ACQUIRE)
