@@ -65,8 +65,11 @@ pub struct Filter {
     pub before: Uuid,
 }
 
-/// Sagas, newest first.
+/// Sagas, newest first. A customer's have a statement of their own: one for both would get the plan of the other.
 pub async fn list(conn: &mut PgConnection, f: &Filter, limit: i64) -> Result<Vec<Shown>, sqlx::Error> {
+    if let Some(customer_id) = &f.customer_id {
+        return list_of(conn, customer_id, f, limit).await;
+    }
     sqlx::query_as!(
         Shown,
         r#"select id, definition_id, format, status, stage, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
@@ -74,17 +77,44 @@ pub async fn list(conn: &mut PgConnection, f: &Filter, limit: i64) -> Result<Vec
                   state, request
              from public.saga
             where id >= $1 and id < $2
-              and ($3::text is null or customer_id = $3)
-              and ($4::smallint[] is null or status = any($4))
-              and ($5::int[] is null or definition_id = any($5))
-              and ($6::smallint is null or stage = $6)
-            order by id desc limit $7"#,
+              and ($3::smallint[] is null or status = any($3))
+              and ($4::int[] is null or definition_id = any($4))
+              and ($5::smallint is null or stage = $5)
+            order by id desc limit $6"#,
         f.from,
         f.before,
-        f.customer_id.as_deref(),
         f.statuses.as_deref(),
         f.definitions.as_deref(),
         f.stage,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn list_of(
+    conn: &mut PgConnection,
+    customer_id: &str,
+    f: &Filter,
+    limit: i64,
+) -> Result<Vec<Shown>, sqlx::Error> {
+    sqlx::query_as!(
+        Shown,
+        r#"select id, definition_id, format, status, stage, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, reason, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!",
+                  state, request
+             from public.saga
+            where customer_id = $6 and id >= $1 and id < $2
+              and ($3::smallint[] is null or status = any($3))
+              and ($4::int[] is null or definition_id = any($4))
+              and ($5::smallint is null or stage = $5)
+            order by id desc limit $7"#,
+        f.from,
+        f.before,
+        f.statuses.as_deref(),
+        f.definitions.as_deref(),
+        f.stage,
+        customer_id,
         limit
     )
     .fetch_all(conn)

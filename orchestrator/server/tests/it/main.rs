@@ -1,10 +1,13 @@
 //! The orchestrator against real PostgreSQL and Kafka, with participants played by the test.
 
 mod course;
+mod explain;
 mod faults;
 mod grpc;
 mod happy;
+mod outbox;
 mod poison;
 mod replay;
+mod retention;
 mod silence;
 mod support;
