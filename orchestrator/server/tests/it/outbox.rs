@@ -92,7 +92,7 @@ async fn events_and_commands_are_in_the_trace_of_the_submission() {
         }
     }
 
-    let messages = events.messages.lock().unwrap();
+    let messages = events.messages.lock().unwrap().clone();
     let mut last = String::new();
     for message in messages.iter().filter(|m| m.key.as_deref() == Some(traced.as_bytes())) {
         let header = |name: &str| message.header_str(name).unwrap_or_else(|| panic!("{name}")).to_owned();
@@ -105,7 +105,6 @@ async fn events_and_commands_are_in_the_trace_of_the_submission() {
         assert!(sequence.len() == 13 && sequence > last, "{sequence} after {last}: it sorts as a string");
         last = sequence;
     }
-    drop(messages);
     let told = events.order_events(&traced);
     assert_eq!((told[0].lines.len(), told[0].total_minor, told[0].currency.as_str()), (1, 100, "EUR"));
     assert!(told[1..].iter().all(|event| event.lines.is_empty()), "lines in order.created only");
