@@ -11,7 +11,7 @@ use skald_core::{
 };
 use skald_kit::{ids, kafka::partition_for_id, trace::Traceparent};
 use sqlx::PgPool;
-use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc::error::TrySendError, oneshot};
 use tonic::{Status, metadata::MetadataMap};
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ use crate::{
     worker::Inbox,
 };
 
+/// KiB of requests that wait for workers at most: their queues bound how many, not how large.
+const ROOM_KIB: usize = 64 * 1024;
 /// The metadata that names the client until callers are authenticated.
 const CLIENT: &str = "skald-client";
 
@@ -32,6 +34,8 @@ pub struct Desk {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: PgPool,
     inboxes: Arc<Vec<Inbox>>,
+    /// KiB of requests that may still come to wait.
+    room: Arc<Semaphore>,
     pub(super) shutdown: skald_kit::lifecycle::Shutdown,
 }
 
@@ -42,6 +46,8 @@ pub struct Caller {
     pub client: String,
     /// W3C trace context, when it came along.
     pub traceparent: Option<Traceparent>,
+    /// It waits for a place, as a stream does whose own window bounds it, instead of being told to come back.
+    pub patient: bool,
 }
 
 /// A saga that a caller wants to begin.
@@ -76,7 +82,7 @@ impl Caller {
         }
         let traceparent =
             metadata.get("traceparent").and_then(|v| v.to_str().ok()).and_then(Traceparent::parse);
-        Ok(Caller { client, traceparent })
+        Ok(Caller { client, traceparent, patient: false })
     }
 }
 
@@ -88,7 +94,7 @@ impl Desk {
         inboxes: Vec<Inbox>,
         shutdown: skald_kit::lifecycle::Shutdown,
     ) -> Desk {
-        Desk { shared, pool, inboxes: Arc::new(inboxes), shutdown }
+        Desk { shared, pool, inboxes: Arc::new(inboxes), room: Arc::new(Semaphore::new(ROOM_KIB)), shutdown }
     }
 
     /// Begins a saga; when it returns, it is durable. Gives its id and whether this call began it.
@@ -114,6 +120,7 @@ impl Desk {
             .chain_update([0])
             .chain_update(&request)
             .finalize();
+        let _room = self.room(caller, request.len()).await?;
         let started = history::started(&request).map_err(|e| Status::internal(e.to_string()))?;
         let submission = Submission {
             client: caller.client.clone(),
@@ -130,6 +137,17 @@ impl Desk {
             Reply::Accepted => Ok((saga, true)),
             Reply::Known(first) => Ok((first, false)),
             other => Err(errors::refused(other, "saga", &saga.to_string())),
+        }
+    }
+
+    /// Room for a request, until it is answered.
+    async fn room(&self, caller: &Caller, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
+        let kib = (bytes / 1024 + 1).min(ROOM_KIB) as u32;
+        let full = || errors::overloaded("as many bytes wait as memory allows");
+        if caller.patient {
+            self.room.acquire_many(kib).await.map_err(|_| full())
+        } else {
+            self.room.try_acquire_many(kib).map_err(|_| full())
         }
     }
 
@@ -160,14 +178,15 @@ impl Desk {
         let job = Job { saga, actor: format!("client:{}", caller.client), ask, origin: Origin::Caller(told) };
         let worker =
             partition_for_id(saga, self.shared.config.kafka.partitions) as usize % self.inboxes.len();
-        match self.inboxes[worker].calls.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                return Err(errors::overloaded("too many calls wait for this worker"));
-            }
-            Err(TrySendError::Closed(_)) => {
-                return Err(Status::unavailable("this instance is stopping; try again"));
-            }
+        let calls = &self.inboxes[worker].calls;
+        let stopping = || Status::unavailable("this instance is stopping; try again");
+        if caller.patient {
+            calls.send(job).await.map_err(|_| stopping())?;
+        } else {
+            calls.try_send(job).map_err(|full| match full {
+                TrySendError::Full(_) => errors::overloaded("too many calls wait for this worker"),
+                TrySendError::Closed(_) => stopping(),
+            })?;
         }
         // A worker that ended without an answer was stopped before it decided, or in the middle of a commit.
         Ok(reply.await.unwrap_or(Reply::MaybeStored))

@@ -3,6 +3,7 @@
 mod errors;
 mod keys;
 mod lists;
+mod pressure;
 mod server;
 mod streams;
 
