@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
+
+use super::services::NAMES;
 
 /// Measures this machine: real PostgreSQL (fsync on), real Kafka, orchestrator, inventory and payment as separate
 /// processes, a load generator over gRPC. 5 % of the orders are declined, 2 % out of stock. Verifies stock and money at
@@ -53,8 +56,8 @@ pub struct Args {
     #[arg(long, value_name = "BOOTSTRAP")]
     pub kafka: Option<String>,
     /// A setting of one service, repeatable: orchestrator.driver.workers=2
-    #[arg(long = "set", value_name = "SERVICE.SECTION.FIELD=VALUE")]
-    pub set: Vec<String>,
+    #[arg(long = "set", value_name = "SERVICE.SECTION.FIELD=VALUE", value_parser = Setting::parse)]
+    pub set: Vec<Setting>,
     /// Keep data and logs in this folder; else they go away, unless something went wrong
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -71,4 +74,54 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// `orchestrator.driver.workers=2`: a setting of one service, as a variable of its environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Whose.
+    pub(super) service: String,
+    /// The variable's name.
+    pub(super) variable: String,
+    /// Its value.
+    pub(super) value: String,
+}
+
+impl Setting {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let parts = || {
+            let (path, value) = text.split_once('=')?;
+            let (service, path) = path.split_once('.')?;
+            let known = NAMES.contains(&service) && path.contains('.');
+            known.then(|| Self {
+                service: service.to_owned(),
+                variable: format!("SKALD_{}", path.replace('.', "__").to_uppercase()),
+                value: value.to_owned(),
+            })
+        };
+        parts().with_context(|| {
+            format!("--set {text}: expected SERVICE.SECTION.FIELD=VALUE, SERVICE one of {}", NAMES.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_becomes_a_variable() {
+        let setting = Setting::parse("orchestrator.driver.workers=2").unwrap();
+        assert_eq!(setting.variable, "SKALD_DRIVER__WORKERS");
+        assert_eq!((setting.service.as_str(), setting.value.as_str()), ("orchestrator", "2"));
+        assert_eq!(
+            Setting::parse("payment.kafka.properties={\"a\"=\"b=c\"}").unwrap().value,
+            "{\"a\"=\"b=c\"}"
+        );
+        for wrong in
+            ["", "orchestrator", "orchestrator.driver=2", "nobody.driver.workers=2", "payment.calls.x"]
+        {
+            assert!(Setting::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -109,7 +109,8 @@ impl Figures {
         let _ = writeln!(out, "\n{:<17}{:>10}{:>10}{:>10}", "ms", "p50", "p99", "p99.9");
         let rows =
             [("submit", self.submit_ms), ("order to final", self.order_ms), ("unloaded", self.unloaded_ms)];
-        for (name, p) in rows {
+        // The phase may have been left out.
+        for (name, p) in rows.into_iter().filter(|(_, p)| p.p50 > 0.0) {
             let _ = writeln!(out, "{name:<17}{:>10.2}{:>10.2}{:>10.2}", p.p50, p.p99, p.p999);
         }
     }

@@ -28,7 +28,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use skald_proto::inventory::v1::{RestockRequest, inventory_service_client::InventoryServiceClient};
 use tonic::transport::Channel;
 
-pub use args::{Args, Output};
+pub use args::{Args, Output, Setting};
 use book::Book;
 use ends::Ends;
 use figures::Figures;

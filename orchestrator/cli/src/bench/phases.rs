@@ -25,11 +25,10 @@ const DRAIN: Duration = Duration::from_secs(120);
 /// How often the phases look around.
 const TICK: Duration = Duration::from_millis(100);
 /// Whose batches, and which histogram tells their size.
-const BATCHES: [(&str, &str, &str); 4] = [
-    ("orchestrator", "orchestrator", "skald_batch_size"),
-    ("inventory", "inventory", "skald_participant_wave_size"),
-    ("payment", "payment", "skald_participant_wave_size"),
-    ("gateway calls settled", "payment", "skald_participant_settled_size"),
+const BATCHES: [(&str, &str); 3] = [
+    ("orchestrator", "skald_batch_size"),
+    ("inventory", "skald_participant_wave_size"),
+    ("payment", "skald_participant_wave_size"),
 ];
 
 /// When a phase ends.
@@ -211,11 +210,11 @@ fn compare(figures: &mut Figures, before: &Mark, after: &Mark) {
     let bytes = |after: f64, before: f64| round((after - before) / ended, 0);
     figures.wal_bytes_per_order = after.wal.zip(before.wal).map(|(a, b)| bytes(a as f64, b as f64));
     figures.kafka_bytes_per_order = after.kafka.zip(before.kafka).map(|(a, b)| bytes(a as f64, b as f64));
-    for (name, service, histogram) in BATCHES {
+    for (service, histogram) in BATCHES {
         let of = |mark: &Mark| mark.metrics.iter().find(|(s, _)| *s == service).map(|(_, m)| m.clone());
         let mean = of(after).zip(of(before)).and_then(|(a, b)| a.mean_since(&b, histogram));
         if let Some(mean) = mean {
-            figures.batch.insert(name.to_owned(), round(mean, 1));
+            figures.batch.insert(service.to_owned(), round(mean, 1));
         }
     }
 }

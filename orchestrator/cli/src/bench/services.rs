@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use skald_local::child::{Child, Launch, Signal, tail};
 use skald_local::free_port;
 
+use super::Setting;
 use super::servers::Servers;
 use super::usage::Who;
 use super::web::{self, Metrics};
@@ -38,9 +39,7 @@ pub(super) struct Services {
 
 impl Services {
     /// Starts them and waits until each is ready.
-    pub(super) async fn start(servers: &Servers, folder: &Path, settings: &[String]) -> Result<Self> {
-        let settings: Vec<Setting> =
-            settings.iter().map(|text| Setting::parse(text)).collect::<Result<_>>()?;
+    pub(super) async fn start(servers: &Servers, folder: &Path, settings: &[Setting]) -> Result<Self> {
         let mut services = Self { all: Vec::new() };
         for name in NAMES {
             let own: Vec<&Setting> = settings.iter().filter(|s| s.service == name).collect();
@@ -133,51 +132,4 @@ fn launch(servers: &Servers, folder: &Path, name: &'static str, settings: &[&Set
         launch = launch.env(&setting.variable, &setting.value);
     }
     Ok(Service { name, child: launch.spawn()?, grpc, http, log })
-}
-
-/// `orchestrator.driver.workers=2`: a setting of one service, as a variable of its environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
-    service: String,
-    variable: String,
-    value: String,
-}
-
-impl Setting {
-    fn parse(text: &str) -> Result<Self> {
-        let parts = || {
-            let (path, value) = text.split_once('=')?;
-            let (service, path) = path.split_once('.')?;
-            let known = NAMES.contains(&service) && path.contains('.');
-            known.then(|| Self {
-                service: service.to_owned(),
-                variable: format!("SKALD_{}", path.replace('.', "__").to_uppercase()),
-                value: value.to_owned(),
-            })
-        };
-        parts().with_context(|| {
-            format!("--set {text}: expected SERVICE.SECTION.FIELD=VALUE, SERVICE one of {}", NAMES.join(", "))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_becomes_a_variable() {
-        let setting = Setting::parse("orchestrator.driver.workers=2").unwrap();
-        assert_eq!(setting.variable, "SKALD_DRIVER__WORKERS");
-        assert_eq!((setting.service.as_str(), setting.value.as_str()), ("orchestrator", "2"));
-        assert_eq!(
-            Setting::parse("payment.kafka.properties={\"a\"=\"b=c\"}").unwrap().value,
-            "{\"a\"=\"b=c\"}"
-        );
-        for wrong in
-            ["", "orchestrator", "orchestrator.driver=2", "nobody.driver.workers=2", "payment.calls.x"]
-        {
-            assert!(Setting::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 }
