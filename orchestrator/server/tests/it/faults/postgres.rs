@@ -1,8 +1,9 @@
 //! PostgreSQL goes away under load and comes back.
 
 use skald_kit::config::Secret;
+use skald_proto::participant::v1::Verb;
 
-use crate::support::{DEADLINE, Load, Reader, World};
+use crate::support::{DEADLINE, Load, Participant, Reader, World, yes};
 
 async fn away_and_back(kill: bool) {
     let mut server = skald_harness::owned_postgres().await;
@@ -54,6 +55,26 @@ async fn a_restart_of_postgres_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_killed_under_load_loses_nothing() {
     away_and_back(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_frozen_in_a_transaction_holds_nobody_up_for_long() {
+    let world = World::start().await;
+    let inventory = Participant::start(&world.config.kafka, "inventory", |_| None).await;
+    let _payment = Participant::start(&world.config.kafka, "payment", |c| Some(yes(c))).await;
+    let id = world.submit("k").await;
+    let reserve = inventory.command(&id, "reserve", Verb::Run).await;
+    // As another instance's worker would have it, and then says no more.
+    let mut frozen = skald_kit::pg::worker_connection(&world.config.postgres.url).await.unwrap();
+    sqlx::query("begin").execute(&mut frozen).await.unwrap();
+    let lock = "select id from saga where id = $1::uuid for update";
+    sqlx::query(lock).bind(&id).execute(&mut frozen).await.unwrap();
+    inventory.speaker().say(&reserve, yes(&reserve), None);
+    let commit = inventory.command(&id, "commit", Verb::Run).await;
+    inventory.speaker().say(&commit, yes(&commit), None);
+    world.all_complete(&[id]).await;
+    assert!(sqlx::query("select 1").execute(&mut frozen).await.is_err(), "its session was ended");
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
