@@ -159,14 +159,35 @@ async fn of_the_broker() {
     judge(&world, &shop, [first, second, third]).await;
 }
 
+/// Freezes both participants when commands are in flight at each and the gateway is being asked, and leaves them frozen.
+async fn freeze_participants(world: &World) -> Flight {
+    let both = [Kind::Inventory, Kind::Payment].map(|kind| world.service(kind, 0));
+    let mut conn = world.sql(Kind::Orchestrator).await;
+    skald_harness::eventually("commands in flight at both participants", LIMIT, async || {
+        both.iter().for_each(|service| service.freeze());
+        let flight = Flight::read(&mut conn).await;
+        let commands = [Kind::Inventory, Kind::Payment].iter().all(|kind| flight.work_for(*kind) > 2);
+        if commands && open_calls(world).await > 0 {
+            return Ok(flight);
+        }
+        both.iter().for_each(|service| service.thaw());
+        Err(flight)
+    })
+    .await
+}
+
+/// The participants are frozen while it dies, so that they meet its absence in the middle of their work.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_postgresql() {
     let (mut world, shop, first) = under_load(World::plan().own_postgres()).await;
     let known = alive(&world).await;
-    let before = in_flight(&world).await;
+    let before = freeze_participants(&world).await;
     let open = open_calls(&world).await;
     let second = Load::start(&shop, fifths(2..3), CLIENTS);
     world.postgres.as_mut().expect("our own").kill().await.expect("killed");
+    for kind in [Kind::Inventory, Kind::Payment] {
+        world.service(kind, 0).thaw();
+    }
     let third = Load::start(&shop, fifths(3..5), CLIENTS);
     println!("killed with {} sagas under way: {:?}, open calls: {open}", before.sagas.len(), before.commands);
     eventually_more("clients to be told UNAVAILABLE again and again", REFUSED, || shop.unavailable()).await;

@@ -158,10 +158,10 @@ async fn a_second_signal_ends_at_once() {
         let load = Load::start(&shop, [order], 1);
         let mut looker = world.sql(kind).await;
         skald_harness::eventually(&format!("the {} to be stuck", kind.name()), LIMIT, async || {
-            let waiting: i64 = sqlx::query_scalar("select count(*) from pg_locks where not granted")
-                .fetch_one(&mut looker)
-                .await
-                .map_err(|error| error.to_string())?;
+            let query = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                         where not l.granted and d.datname = current_database()";
+            let waiting: i64 =
+                sqlx::query_scalar(query).fetch_one(&mut looker).await.map_err(|error| error.to_string())?;
             if waiting > 0 { Ok(()) } else { Err(String::from("nobody waits")) }
         })
         .await;
