@@ -37,7 +37,8 @@ async fn connections_have_their_settings() {
     let pool = pg::read_pool(&Postgres { url, max_read_connections: 2 }).unwrap();
     let mut reader = pool.acquire().await.unwrap();
     assert_eq!(show(&mut reader, "search_path").await, "public");
-    assert_eq!(show(&mut reader, "enable_seqscan").await, "on");
+    assert_eq!(show(&mut reader, "enable_seqscan").await, "off", "reads prefer an index too");
+    assert_eq!(show(&mut reader, "plan_cache_mode").await, "auto", "and are planned for what they ask");
 }
 
 static OTHER: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/migrations");
