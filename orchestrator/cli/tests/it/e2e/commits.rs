@@ -120,8 +120,8 @@ async fn said_too_early(world: &World, shop: &Shop, kind: Kind) -> Vec<String> {
                 .fetch_all(&mut world.sql(kind).await)
                 .await
                 .expect("the sagas can be read");
-            let topics = ["skald.inventory.commands", "skald.payment.commands"];
-            let sent = Topics::of(world, "looker").read(&topics).into_iter().map(|record| record.key);
+            let sent =
+                Topics::of(world, "looker").read(&topics::COMMANDS).into_iter().map(|record| record.key);
             let answered = shop.ledger().into_iter().map(|promise| promise.id.to_string());
             let stored: BTreeSet<String> = sagas.iter().map(Uuid::to_string).collect();
             sent.chain(answered).filter(|id| !stored.contains(id)).collect()
@@ -175,6 +175,10 @@ async fn die(world: &mut World, shop: &Shop, about: About, takes_place: bool) ->
         || Order { draft: draft(&[(TEA, 2)], Some("tok_ok")), end: End::Completed, then: Then::Nothing };
     let load = Load::start(shop, (0..4).map(|_| good()), 4);
     let held = hold.until_held().await;
+    if let About::Settling = about {
+        // The commands are finished, as far as Kafka knows: what is settled now is told only to who asks again.
+        topics::finished(world, Kind::Payment).await;
+    }
     let process = world.service(about.kind(), 0);
     process.kill9().await;
     let early = said_too_early(world, shop, about.kind()).await;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     LIMIT, audit,
     shop::{End, Load, Order, SHELF, Shop, TEA, Then, draft, mixed},
-    topics::{GROUPS, Topics},
+    topics::{COMMANDS, GROUPS, OUTCOMES, Topics},
     world::{Kind, World},
 };
 
@@ -114,8 +114,8 @@ async fn offsets_reset_to_the_earliest() {
         assert_eq!(world.service(kind, 0).ended().await.code(), Some(0), "{}", kind.name());
     }
     let groups = GROUPS.map(|(name, topics)| (Topics::of(&world, name), topics));
-    let commands = groups[0].0.messages(&["skald.inventory.commands", "skald.payment.commands"]);
-    let outcomes = groups[0].0.messages(GROUPS[2].1);
+    let commands = groups[0].0.messages(&COMMANDS);
+    let outcomes = groups[0].0.messages(&OUTCOMES);
     for (group, topics) in &groups {
         assert_eq!(group.lag(topics), 0, "{topics:?}: everything was finished when it stopped");
         group.reset(topics);
@@ -126,7 +126,7 @@ async fn offsets_reset_to_the_earliest() {
     }
     skald_harness::eventually("everything to be finished once more", LIMIT, async || {
         let lags = groups.each_ref().map(|(group, topics)| group.lag(topics));
-        let answered = groups[0].0.messages(GROUPS[2].1) - outcomes;
+        let answered = groups[0].0.messages(&OUTCOMES) - outcomes;
         if lags == [0; 3] && answered >= commands { Ok(()) } else { Err((lags, answered)) }
     })
     .await;

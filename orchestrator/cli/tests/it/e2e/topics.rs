@@ -8,17 +8,22 @@ use rdkafka::{
     message::Headers as _,
 };
 
-use super::{LIMIT, world::World};
+use super::{
+    LIMIT,
+    world::{Kind, World},
+};
 
 /// One question to the broker.
 const ASK: Duration = Duration::from_secs(20);
 
-/// The consumer groups, and the topics that each reads.
+/// The consumer groups by [`Kind`], and the topics that each reads.
 pub(crate) const GROUPS: [(&str, &[&str]); 3] = [
-    ("skald.inventory", &["skald.inventory.commands"]),
-    ("skald.payment", &["skald.payment.commands"]),
-    ("skald-orchestrator", &["skald.inventory.outcomes", "skald.payment.outcomes"]),
+    ("skald-orchestrator", &OUTCOMES),
+    ("skald.inventory", &[COMMANDS[0]]),
+    ("skald.payment", &[COMMANDS[1]]),
 ];
+pub(crate) const COMMANDS: [&str; 2] = ["skald.inventory.commands", "skald.payment.commands"];
+pub(crate) const OUTCOMES: [&str; 2] = ["skald.inventory.outcomes", "skald.payment.outcomes"];
 
 /// A partition, its first offset and the one behind its last message.
 struct End {
@@ -139,10 +144,20 @@ impl Topics {
 
 /// Waits until every group has finished everything.
 pub(crate) async fn quiet(world: &World) {
-    let groups = GROUPS.map(|(group, topics)| (Topics::of(world, group), topics));
-    skald_harness::eventually("every message to be finished", LIMIT, async || {
-        let lags = groups.each_ref().map(|(group, topics)| group.lag(topics));
-        if lags == [0; 3] { Ok(()) } else { Err(lags) }
+    for kind in Kind::ALL {
+        finished(world, kind).await;
+    }
+}
+
+/// Waits until the instances of a service have finished every message that there is for them.
+pub(crate) async fn finished(world: &World, kind: Kind) {
+    let (name, topics) = GROUPS[kind as usize];
+    let group = Topics::of(world, name);
+    skald_harness::eventually(&format!("{name} to finish every message"), LIMIT, async || {
+        match group.lag(topics) {
+            0 => Ok(()),
+            lag => Err(lag),
+        }
     })
     .await;
 }
