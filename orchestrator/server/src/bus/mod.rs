@@ -5,9 +5,11 @@
 //! - [`wire`]: between core's types and the contracts
 //! - [`budget`]: how much may be re-sent into silence
 //! - [`dead_letters`]: what could not be understood, kept whole
+//! - [`letters`]: dead letters of everybody, put before the operators
 
 pub mod budget;
 pub mod dead_letters;
+pub mod letters;
 pub mod outcomes;
 pub mod topics;
 pub mod transport;

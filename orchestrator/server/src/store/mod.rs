@@ -2,6 +2,7 @@
 //! callers own the transaction; every write says how many rows it must touch.
 
 pub mod attention;
+pub mod dead_letter;
 pub mod definition;
 pub mod read;
 pub mod retention;

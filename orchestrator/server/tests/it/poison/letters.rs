@@ -30,6 +30,30 @@ fn header<'a>(message: &'a Message, name: &str) -> &'a str {
     message.header_str(name).unwrap_or_else(|| panic!("{name} in {:?}", message.headers))
 }
 
+/// Every letter stands in the table, whole, and the saga that the keys name on the list of those that need a person.
+async fn on_the_operators_list(world: &World, id: &str, letters: usize) {
+    let kept: Vec<(String, Vec<u8>, serde_json::Value)> =
+        skald_harness::eventually("the letters in the table", DEADLINE, async || {
+            let kept =
+                "select reason, payload, headers from dead_letter where saga_id = $1::uuid and state = 'OPEN'
+                         order by kafka_offset";
+            let kept: Vec<_> = sqlx::query_as(kept).bind(id).fetch_all(&mut world.sql().await).await.unwrap();
+            if kept.len() == letters { Ok(kept) } else { Err(kept.len()) }
+        })
+        .await;
+    assert!(
+        kept.iter().any(|(reason, payload, _)| reason.starts_with("UNDECODABLE") && payload == &[0xff; 40])
+    );
+    assert!(kept.iter().all(|(.., headers)| headers.to_string().contains("skald-origin-offset")));
+    let entry: (String, String) = sqlx::query_as("select step, kind from attention where saga_id = $1::uuid")
+        .bind(id)
+        .fetch_one(&mut world.sql().await)
+        .await
+        .unwrap();
+    assert_eq!(entry, (String::new(), "DEAD_LETTER".into()));
+    assert_eq!(world.order(id).await.status(), OrderStatus::Completed, "its state is untouched");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_kept_whole_and_the_partition_moves_on() {
     let world = World::start().await;
@@ -98,6 +122,7 @@ async fn what_makes_no_sense_is_kept_whole_and_the_partition_moves_on() {
     }
     assert_eq!(offsets.len(), senseless.len(), "each has its place");
     world.all_finished("skald.inventory.outcomes").await;
+    on_the_operators_list(&world, &id, senseless.len()).await;
     assert_eq!(payment.asked(&id).len(), 1);
     assert!(dead_payment.messages.lock().unwrap().is_empty());
     crate::replay::every_history(&world).await;

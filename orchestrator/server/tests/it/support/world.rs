@@ -31,7 +31,8 @@ impl World {
         config.postgres.url = Secret::new(skald_harness::database("server").await.url);
         config.kafka.bootstrap_servers = skald_harness::kafka();
         config.kafka.topic_prefix = format!("{}.", skald_harness::unique("server"));
-        // Two, so that what routes to the wrong one shows.
+        // Two, so that what routes to the wrong one shows; few partitions, for the broker of all tests is small.
+        config.kafka.partitions = 2;
         config.driver.workers = 2;
         change(&mut config);
         World::start_on(config).await
