@@ -54,6 +54,7 @@ impl Keeper {
                 .await
         {
             self.shared.health.set("postgres", health::Status::Up, "");
+            self.tell_durability(&mut conn).await;
             match self.keep(&mut conn).await {
                 Ok(()) => break,
                 Err(error) => {
@@ -63,6 +64,20 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// What an acknowledged order has survived: as PostgreSQL was configured.
+    async fn tell_durability(&self, conn: &mut PgConnection) {
+        let asked = sqlx::query!(
+            r#"select current_setting('fsync') as "fsync!", current_setting('synchronous_commit') as "commit!",
+                      current_setting('synchronous_standby_names') as "standbys!""#
+        );
+        let Ok(set) = asked.fetch_one(conn).await else { return };
+        let standbys = if set.standbys.is_empty() { "none" } else { &set.standbys };
+        let detail = format!("fsync {}, synchronous_commit {}, standbys {standbys}", set.fsync, set.commit);
+        let lasting = set.fsync == "on" && set.commit != "off";
+        let status = if lasting { health::Status::Up } else { health::Status::Degraded };
+        self.shared.health.set("durability", status, detail);
     }
 
     async fn keep(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -161,6 +176,10 @@ impl Keeper {
     }
 
     async fn count(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        // What other instances registered: lists by name need to know.
+        if let Err(error) = self.shared.registry.refresh(conn).await {
+            tracing::warn!(%error, "definitions could not be read");
+        }
         let by_status = wake::active(conn).await?;
         let total: i64 = by_status.iter().map(|(_, n)| n).sum();
         self.shared.active.store(total, Ordering::Relaxed);

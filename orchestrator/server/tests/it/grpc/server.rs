@@ -42,6 +42,9 @@ async fn reflection_health_and_a_limit() {
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
 
+    let durability = world.health("durability").await;
+    assert!(durability.1.contains("synchronous_commit on"), "{durability:?}");
+
     let huge = saga::StartRequest {
         definition: "order".into(),
         idempotency_key: "k".into(),
