@@ -91,7 +91,21 @@ pub async fn create_missing(kafka: &config::Kafka, topics: &[Topic]) -> Result<(
     if missing.is_empty() {
         return Ok(());
     }
-    client.create(&missing, kafka.replication_factor).await?;
+    let deadline = Instant::now() + CREATED;
+    loop {
+        let refused = client.create(&missing, kafka.replication_factor).await?;
+        if refused.is_empty() {
+            break;
+        }
+        // Brokers that are just starting, or missed a beat, are not counted for a moment.
+        let too_few =
+            |(_, code): &(String, RDKafkaErrorCode)| *code == RDKafkaErrorCode::InvalidReplicationFactor;
+        if !refused.iter().all(too_few) || Instant::now() > deadline {
+            let line = |(name, code)| format!("topic {name} cannot be created: {code}");
+            return Err(Error::Wrong(refused.into_iter().map(line).collect()));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
     let deadline = Instant::now() + CREATED;
     loop {
         let known = client.partition_counts().await?;
@@ -178,7 +192,12 @@ impl Client {
         wrong
     }
 
-    async fn create(&self, missing: &[&Topic], replication: i32) -> Result<(), Error> {
+    /// Gives the topics that were refused.
+    async fn create(
+        &self,
+        missing: &[&Topic],
+        replication: i32,
+    ) -> Result<Vec<(String, RDKafkaErrorCode)>, Error> {
         let retention: Vec<Option<String>> =
             missing.iter().map(|topic| topic.retention_ms.map(|ms| ms.to_string())).collect();
         let new: Vec<NewTopic<'_>> = missing
@@ -194,17 +213,29 @@ impl Client {
             })
             .collect();
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-        let refused =
-            |name: &str, error: &dyn std::fmt::Display| format!("topic {name} cannot be created: {error}");
-        let wrong: Vec<String> = match self.admin.create_topics(&new, &options).await {
-            Ok(results) => results
+        match self.admin.create_topics(&new, &options).await {
+            Ok(results) => Ok(results
                 .into_iter()
                 .filter_map(|result| result.err())
                 .filter(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists)
-                .map(|(name, code)| refused(&name, &code))
-                .collect(),
-            Err(error) => missing.iter().map(|topic| refused(&topic.name, &error)).collect(),
-        };
-        if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(wrong)) }
+                .collect()),
+            Err(source) if source.rdkafka_error_code().is_some_and(is_away) => {
+                Err(Error::Unreachable { servers: self.servers.clone(), source })
+            }
+            Err(error) => Err(Error::Wrong(vec![format!("topics cannot be created: {error}")])),
+        }
     }
+}
+
+/// Nobody answered, or not in time: that passes.
+fn is_away(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotController
+    )
 }
