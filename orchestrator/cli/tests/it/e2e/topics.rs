@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     message::Headers as _,
 };
@@ -140,6 +143,35 @@ impl Topics {
         }
         self.client.commit(&offsets, CommitMode::Sync).expect("nobody is in the group");
     }
+}
+
+/// Removes a world's topics when its processes are gone: a shared broker carries those of many tests.
+#[derive(Debug)]
+pub(crate) struct Cleared {
+    pub(crate) brokers: String,
+    pub(crate) prefix: String,
+}
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
+        // Not on this thread: it may be driving a runtime. A broker that is gone has nothing to remove.
+        let removing = std::thread::spawn(move || remove(&brokers, &prefix));
+        let _ = removing.join();
+    }
+}
+
+fn remove(brokers: &str, prefix: &str) -> Option<()> {
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set_log_level(RDKafkaLogLevel::Emerg)
+        .create()
+        .ok()?;
+    let all = client.inner().fetch_metadata(None, ASK / 4).ok()?;
+    let ours: Vec<&str> =
+        all.topics().iter().map(|t| t.name()).filter(|name| name.starts_with(prefix)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(client.delete_topics(&ours, &AdminOptions::new())).ok().map(|_| ())
 }
 
 /// Waits until every group has finished everything.

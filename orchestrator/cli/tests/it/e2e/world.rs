@@ -13,7 +13,7 @@ use skald_proto::{
 use sqlx::{Connection as _, PgConnection};
 use tonic::transport::Channel;
 
-use super::LIMIT;
+use super::{LIMIT, topics};
 
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +87,7 @@ impl Plan {
         let prefix = format!("{}.", skald_harness::unique("e2e"));
         let mut world = World {
             services: BTreeMap::new(),
+            _topics: topics::Cleared { brokers: brokers.clone(), prefix: prefix.clone() },
             kafka,
             postgres,
             brokers,
@@ -116,6 +117,7 @@ async fn database(postgres: Option<&Postgres>, kind: Kind) -> String {
 #[derive(Debug)]
 pub(crate) struct World {
     services: BTreeMap<Kind, Vec<Service>>,
+    _topics: topics::Cleared,
     /// When it is the test's own.
     pub(crate) kafka: Option<Kafka>,
     /// When it is the test's own.
