@@ -8,7 +8,7 @@ use skald_kit::{
     config::Kafka,
     kafka::{Ack, DeliveryError, Message, Producer, Record, SendError},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Outcomes, topics};
 
@@ -17,6 +17,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The largest record, bytes: what a broker takes by default, twice, so that the headers that are added don't make a
 /// message too large for its own dead letters. The topic allows as much.
 pub(super) const LARGEST: usize = 2 << 20;
+/// Letters under way at most; beyond, nothing more is read.
+const MOST: usize = 1_000;
 /// Of a message that is larger still, so much is kept.
 const CUT: usize = 1 << 19;
 
@@ -33,6 +35,7 @@ enum Sent {
 pub struct DeadLetters {
     producer: Producer<oneshot::Sender<Delivery>>,
     outcomes: Outcomes,
+    under_way: Arc<Semaphore>,
 }
 
 impl DeadLetters {
@@ -46,7 +49,12 @@ impl DeadLetters {
         let producer = Producer::new(&kafka, |told: oneshot::Sender<Delivery>, result| {
             let _ = told.send(result);
         })?;
-        Ok(DeadLetters { producer, outcomes })
+        Ok(DeadLetters { producer, outcomes, under_way: Arc::new(Semaphore::new(MOST)) })
+    }
+
+    /// Waits until there is room for more; what a worker finds in what was read already may go beyond.
+    pub async fn room(&self) {
+        let _ = self.under_way.acquire().await;
     }
 
     /// Keeps a message that failed `attempts` times as a dead letter, however long it takes, and then finishes its
@@ -55,7 +63,7 @@ impl DeadLetters {
         let (this, why) = (self.clone(), why.into());
         metrics::counter!("skald_dead_letters_total", "topic" => message.topic.to_string()).increment(1);
         tracing::warn!(topic = %message.topic, partition = message.partition, offset = message.offset, why, "dead letter");
-        let message = Arc::new(message);
+        let place = Arc::clone(&self.under_way).try_acquire_owned().ok();
         tokio::spawn(async move {
             let mut most = usize::MAX;
             loop {
@@ -68,6 +76,7 @@ impl DeadLetters {
             }
             let ack: Ack = message.ack();
             this.outcomes.done(&[ack]);
+            drop(place);
         });
     }
 

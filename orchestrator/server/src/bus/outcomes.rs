@@ -90,6 +90,7 @@ pub async fn route(
     shared: Arc<Shared>,
 ) -> anyhow::Result<()> {
     while let Some(batch) = batches.recv().await {
+        dead_letters.room().await;
         let mut answered: BTreeMap<String, usize> = BTreeMap::new();
         for message in batch.messages {
             match shared.outcomes.read(&message) {
