@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     Failure, Worker,
     look::{self, Look},
-    writes::{Known, Writes},
+    writes::{Known, MAX_PUBLISHED, Writes},
 };
 use crate::{
     definitions::Registry,
@@ -67,9 +67,14 @@ impl Worker {
         refuse_impostors(jobs, &loaded, &mut settled);
         let looks = look::looks(&shared.config.driver, shared.instance, now, jobs, &rows);
         let items = items(jobs, &settled, &looks);
-        let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(now, items, loaded)))
-            .map_err(|panic| Failure::Poison(format!("planning panicked: {}", said(&panic))))?;
-        let mut writes = Writes::of(&shared, now, jobs, &plan, &rows, &looks);
+        let planned = catch_unwind(AssertUnwindSafe(|| {
+            let plan = plan::plan(now, items, loaded);
+            let writes = Writes::of(&shared, now, jobs, &plan, &rows, &looks);
+            (plan, writes)
+        }));
+        let (plan, mut writes) =
+            planned.map_err(|panic| Failure::Poison(format!("planning panicked: {}", said(&panic))))?;
+        writes.rows.published = shared.relay.take_acked(MAX_PUBLISHED);
         let stored = writes.execute(&mut tx, shared.instance, now).await.map_err(stored);
         let committed = match stored {
             Ok(()) => committed(pg::commit(tx).await),

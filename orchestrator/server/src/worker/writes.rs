@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Published events that one transaction deletes at most.
-const MAX_PUBLISHED: usize = 4096;
+pub(super) const MAX_PUBLISHED: usize = 4096;
 
 /// What is known of a saga beside its state.
 pub(super) struct Known {
@@ -82,7 +82,6 @@ impl Writes {
             })
             .collect();
         let mut writes = Writes::default();
-        writes.rows.published = shared.relay.take_acked(MAX_PUBLISHED);
         for write in &plan.writes {
             match (submissions.get(&write.saga), known.get(&write.saga)) {
                 (Some(submission), _) if write.insert => writes.insert(shared, now, write, submission),
