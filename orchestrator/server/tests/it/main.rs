@@ -10,4 +10,5 @@ mod poison;
 mod replay;
 mod retention;
 mod silence;
+mod start;
 mod support;

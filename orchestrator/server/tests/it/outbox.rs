@@ -1,7 +1,5 @@
 //! What the world is told: every event once, in CloudEvents' form, in the caller's trace.
 
-use std::time::Duration;
-
 use skald_proto::{
     order::v1::{self as order, OrderStatus},
     participant::v1::Verb,
@@ -48,7 +46,7 @@ async fn idle_after_traffic_every_event_was_told_once_and_the_outbox_is_empty() 
     })
     .await;
     // Long enough for the relay to look at its table and find what it told before, were it there.
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    world.beats(7).await;
     let times = events.ids();
     assert_eq!(times.len(), 80 * COMPLETED.len() + 20 * DECLINED.len());
     assert!(times.values().all(|n| *n == 1), "each event once");

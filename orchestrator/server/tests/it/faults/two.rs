@@ -72,8 +72,11 @@ async fn after_an_outage_of_postgres_nobody_counts_as_gone() {
     let before = instances().await;
     assert_eq!(before.len(), 2);
     server.kill().await.unwrap();
-    // As long as an outage must be for every heartbeat to be late.
-    tokio::time::sleep(skald_kit::instance::DEAD_AFTER + std::time::Duration::from_millis(500)).await;
+    let killed = std::time::Instant::now();
+    skald_harness::eventually("an outage in which every heartbeat is late", DEADLINE, async || {
+        (killed.elapsed() > skald_kit::instance::DEAD_AFTER + skald_kit::instance::BEAT).then_some(())
+    })
+    .await;
     server.restart().await.unwrap();
     for world in [&one, &two] {
         skald_harness::eventually("it works again", DEADLINE, async || {

@@ -4,8 +4,8 @@ use skald_proto::order::v1::{self as order, OrderStatus};
 
 use crate::support::{DEADLINE, Participant, World, draft, yes};
 
-/// The settings' three seconds, and librdkafka's own pace.
-const EVERY_DELIVERY_FAILED: std::time::Duration = std::time::Duration::from_secs(4);
+/// Seconds: the settings' three, and librdkafka's own pace.
+const EVERY_DELIVERY_FAILED: u32 = 4;
 
 async fn submit(world: &World, from: usize, orders: usize) -> Vec<String> {
     let mut ids = Vec::new();
@@ -43,7 +43,7 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
         if health.0 == "DEGRADED" { Ok(()) } else { Err(health) }
     })
     .await;
-    tokio::time::sleep(EVERY_DELIVERY_FAILED).await;
+    world.beats(EVERY_DELIVERY_FAILED).await;
     for id in &ids[20..] {
         assert_eq!(world.order(id).await.version, 1, "nothing burns");
     }
@@ -63,7 +63,7 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
     let first = submit(&new, 0, 5).await;
 
     // One that is under way when the broker comes back may arrive and be told to have failed: it is sent again.
-    tokio::time::sleep(EVERY_DELIVERY_FAILED / 2).await;
+    world.beats(EVERY_DELIVERY_FAILED / 2).await;
     broker.restart().await.unwrap();
     world.all_complete(&ids).await;
     let _yes = new.yes().await;

@@ -34,6 +34,8 @@ impl World {
         // Two, so that what routes to the wrong one shows; few partitions, for the broker of all tests is small.
         config.kafka.partitions = 2;
         config.driver.workers = 2;
+        // A slow day is no silence: what a test counts is not sent twice, unless it asks for that.
+        config.driver.resend_gaps_ms = vec![20_000];
         change(&mut config);
         World::start_on(config).await
     }
@@ -148,6 +150,19 @@ impl World {
     }
 
     /// One connection to the orchestrator's database.
+    /// Lets the instances' hearts beat on for so long: what happens by itself would have happened by then.
+    pub(crate) async fn beats(&self, seconds: u32) {
+        let last = "select max(beat_at)::text from skald.instance";
+        let began: String = sqlx::query_scalar(last).fetch_one(&mut self.sql().await).await.unwrap();
+        skald_harness::eventually("hearts that go on beating", DEADLINE, async || {
+            let later =
+                "select max(beat_at) >= $1::timestamptz + make_interval(secs => $2) from skald.instance";
+            let later = sqlx::query_scalar(later).bind(&began).bind(f64::from(seconds));
+            later.fetch_one(&mut self.sql().await).await.unwrap_or(false).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn sql(&self) -> sqlx::PgConnection {
         skald_kit::pg::connection(&self.config.postgres.url).await.unwrap()
     }
