@@ -13,6 +13,8 @@ const FILES: &[&str] = &[
     "skald/inventory/v1/inventory_service.proto",
     "skald/payment/v1/step.proto",
     "skald/payment/v1/payment_service.proto",
+    "skald/admin/v1/act.proto",
+    "skald/admin/v1/admin_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -40,6 +40,13 @@ pub mod order {
     }
 }
 
+/// `skald.admin.v1`: the operator's desk.
+pub mod admin {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/skald.admin.v1.rs"));
+    }
+}
+
 /// `skald.inventory.v1`: stock and reservations.
 pub mod inventory {
     pub mod v1 {

@@ -75,7 +75,7 @@ fn plan_a_batch(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_batched(
                 || batch(&definition, &inputs, at),
-                |(items, loaded)| plan(T0 + 10, items, loaded),
+                |(items, loaded)| plan(T0 + 10, items, loaded, &Default::default()),
                 BatchSize::LargeInput,
             );
         });

@@ -16,6 +16,7 @@ pub fn verb(step: &Step) -> Option<Verb> {
         StepStatus::Running => Some(Verb::Run),
         StepStatus::Sealing => Some(Verb::SealRun),
         StepStatus::Undoing => Some(Verb::Undo),
+        StepStatus::Fencing => Some(Verb::SealUndo),
         _ => None,
     }
 }
@@ -49,6 +50,32 @@ pub fn next_deadline(definition: &Definition, state: &State) -> Option<i64> {
     steps.chain([max_age_at(definition, state)]).flatten().min()
 }
 
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The back-off of the step with this index ends.
+    Retry(usize),
+    /// The step with this index gives up.
+    GiveUp(usize),
+    /// The saga is too old.
+    MaxAge,
+}
+
+/// Every open deadline, ms, the next one first.
+pub fn deadlines(definition: &Definition, state: &State) -> Vec<(i64, Deadline)> {
+    if state.paused_at != 0 {
+        return Vec::new();
+    }
+    let steps = (0..state.steps.len()).flat_map(|i| {
+        let retry = retry_at(state, i).map(|at| (at, Deadline::Retry(i)));
+        [retry, give_up_at(definition, state, i).map(|at| (at, Deadline::GiveUp(i)))]
+    });
+    let age = max_age_at(definition, state).map(|at| (at, Deadline::MaxAge));
+    let mut open: Vec<_> = steps.chain([age]).flatten().collect();
+    open.sort_by_key(|(at, _)| *at);
+    open
+}
+
 /// When a step's back-off ends, ms.
 pub(crate) fn retry_at(state: &State, i: usize) -> Option<i64> {
     let step = &state.steps[i];
@@ -63,6 +90,19 @@ pub(crate) fn give_up_at(definition: &Definition, state: &State, i: usize) -> Op
     let mine = definition.pivot() == Some(i) || !pivot_in_flight(definition, state);
     let parked = !step.parked.is_empty() || !state.parked.is_empty();
     (waits && mine && step.give_up_at != 0 && !parked).then_some(step.give_up_at)
+}
+
+/// The steps at a participant that give up at `now`.
+pub(crate) fn overdue<'a>(
+    definition: &'a Definition,
+    state: &'a State,
+    participant: &'a str,
+    now: i64,
+) -> impl Iterator<Item = usize> + 'a {
+    let due = move |i| give_up_at(definition, state, i).is_some_and(|at| at <= now);
+    let at =
+        move |i: usize| !definition.steps[i].is_signal() && definition.steps[i].participant == participant;
+    (0..state.steps.len()).filter(move |&i| at(i) && due(i))
 }
 
 /// When the saga as a whole is too old, ms: only going forward, never while the pivot is in flight,

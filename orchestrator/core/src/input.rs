@@ -57,7 +57,12 @@ pub enum Input {
     /// What a signal step waits for, early or in time.
     #[prost(message, tag = "5")]
     Signal(Signal),
-    // 6 Postponed and 7 Operator belong to the operator's desk.
+    /// A deadline was due while its participant was frozen.
+    #[prost(message, tag = "6")]
+    Postponed(Postponed),
+    /// A named person acts.
+    #[prost(message, tag = "7")]
+    Operator(Operator),
 }
 
 impl Input {
@@ -69,6 +74,8 @@ impl Input {
             Input::DeadlineFired(_) => 3,
             Input::CancelRequested(_) => 4,
             Input::Signal(_) => 5,
+            Input::Postponed(_) => 6,
+            Input::Operator(_) => 7,
         }
     }
 
@@ -133,6 +140,111 @@ pub struct Signal {
     /// Becomes the step's result.
     #[prost(message, optional, tag = "3")]
     pub payload: Option<Payload>,
+}
+
+/// The deadlines of the steps at a frozen participant count anew instead of firing.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Postponed {
+    /// Who is frozen.
+    #[prost(string, tag = "1")]
+    pub participant: String,
+}
+
+/// A named person acts; the name stands in the history row.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Operator {
+    /// Repeats of one id are one action.
+    #[prost(string, tag = "1")]
+    pub request_id: String,
+    /// The version that the person saw; it does exactly what a dry run of that version showed, or nothing.
+    #[prost(uint32, tag = "2")]
+    pub expected_version: u32,
+    /// In the person's words.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// What is done; none is malformed.
+    #[prost(oneof = "Act", tags = "4, 5, 6, 7, 8, 9, 10")]
+    pub act: Option<Act>,
+}
+
+/// What an operator does.
+#[derive(Clone, PartialEq, Eq, Oneof)]
+pub enum Act {
+    /// Try again now; after a business no in the next epoch.
+    #[prost(message, tag = "4")]
+    Retry(Retry),
+    /// Take a step's action as done: SEAL it first, for if it did happen, the participant's word counts.
+    #[prost(message, tag = "5")]
+    Skip(Skip),
+    /// Take a step's undo as done by hand, SEAL it first; or, without a step, a contradiction as looked into.
+    #[prost(message, tag = "6")]
+    Resolve(Resolve),
+    /// Undo what was done, as long as the pivot did not succeed.
+    #[prost(message, tag = "7")]
+    Compensate(Unit),
+    /// As the customer would.
+    #[prost(message, tag = "8")]
+    Cancel(Unit),
+    /// Send nothing, let no deadline fire.
+    #[prost(message, tag = "9")]
+    Pause(Unit),
+    /// Go on; open deadlines are shifted by the pause.
+    #[prost(message, tag = "10")]
+    Resume(Unit),
+}
+
+impl Act {
+    /// As it stands in tables and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Act::Retry(_) => "RETRY",
+            Act::Skip(_) => "SKIP",
+            Act::Resolve(_) => "RESOLVE",
+            Act::Compensate(_) => "COMPENSATE",
+            Act::Cancel(_) => "CANCEL",
+            Act::Pause(_) => "PAUSE",
+            Act::Resume(_) => "RESUME",
+        }
+    }
+}
+
+/// Try again now.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Retry {
+    /// The step's name; empty = every step that can be tried again.
+    #[prost(string, tag = "1")]
+    pub step: String,
+}
+
+/// A step's action counts as done.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Skip {
+    /// The step's name.
+    #[prost(string, tag = "1")]
+    pub step: String,
+    /// What makes the person sure.
+    #[prost(string, tag = "2")]
+    pub evidence: String,
+    /// Ask nobody: the participant is dead for good.
+    #[prost(bool, tag = "3")]
+    pub unfenced: bool,
+    /// What later steps need of it.
+    #[prost(message, optional, tag = "4")]
+    pub result: Option<Payload>,
+}
+
+/// A step's undo counts as done by hand.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Resolve {
+    /// The step's name; empty = what the saga itself is parked for.
+    #[prost(string, tag = "1")]
+    pub step: String,
+    /// What makes the person sure.
+    #[prost(string, tag = "2")]
+    pub evidence: String,
+    /// Ask nobody: the participant is dead for good.
+    #[prost(bool, tag = "3")]
+    pub unfenced: bool,
 }
 
 /// A participant's answer.
@@ -242,7 +354,7 @@ pub struct Failure {
 /// How an input stands in a history row.
 #[derive(Clone, PartialEq, Message)]
 struct Record {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7")]
     input: Option<Input>,
 }
 

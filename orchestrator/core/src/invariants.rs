@@ -3,7 +3,8 @@
 use crate::{
     definition::Definition,
     flight,
-    state::{Pending, Phase, State, Step, StepStatus, Verdict},
+    input::Verb,
+    state::{Pending, Phase, Seal, State, Step, StepStatus, Verdict},
 };
 
 /// A state that must not be.
@@ -64,18 +65,36 @@ fn step_violation(definition: &Definition, saga: &State, i: usize) -> Option<&'s
         (has_verb && step.attempt == 0, "a verb without an attempt"),
         (entered && step.epoch == 0, "entered without an epoch"),
         (entered && !done_before, "entered before its predecessors were done"),
-        (status == StepStatus::Sealing && !graph.pivot, "only the pivot is sealed"),
-        (status == StepStatus::Undoing && !graph.has_undo(), "undoing without an undo"),
         (
-            status == StepStatus::Undone && !matches!(step.run(), Verdict::Unknown | Verdict::Succeeded),
+            status == StepStatus::Sealing && !graph.pivot && step.seal() != Seal::Skip,
+            "only the pivot is sealed by itself",
+        ),
+        (status != StepStatus::Sealing && step.seal() != Seal::GiveUp, "a SEAL's purpose without a SEAL"),
+        (
+            step.vouched
+                && flight::verb(step).is_some_and(|verb| verb == Verb::Undo)
+                && step.pending() != Pending::Nothing,
+            "a vouched step is undone by command",
+        ),
+        (
+            matches!(status, StepStatus::Undoing | StepStatus::Fencing) && !graph.has_undo(),
+            "undoing without an undo",
+        ),
+        (
+            status == StepStatus::Undone
+                && !step.vouched
+                && !matches!(step.run(), Verdict::Unknown | Verdict::Succeeded),
             "undone although it never ran",
         ),
         (
-            status == StepStatus::NothingToUndo && step.run() == Verdict::Succeeded,
+            status == StepStatus::NothingToUndo && !step.vouched && step.run() == Verdict::Succeeded,
             "nothing to undo although it ran",
         ),
         (
-            status == StepStatus::Succeeded && !graph.is_signal() && step.run() != Verdict::Succeeded,
+            status == StepStatus::Succeeded
+                && !graph.is_signal()
+                && !step.vouched
+                && step.run() != Verdict::Succeeded,
             "succeeded without the verdict",
         ),
     ];
@@ -86,7 +105,7 @@ fn step_violation(definition: &Definition, saga: &State, i: usize) -> Option<&'s
 fn was_done(step: &Step) -> bool {
     match step.status() {
         StepStatus::Succeeded => true,
-        StepStatus::Undoing | StepStatus::Undone | StepStatus::NothingToUndo => true,
+        StepStatus::Undoing | StepStatus::Fencing | StepStatus::Undone | StepStatus::NothingToUndo => true,
         // A signal or an effect-free step that was dropped has no successors that were entered.
         _ => false,
     }
@@ -95,18 +114,20 @@ fn was_done(step: &Step) -> bool {
 fn phase_violation(definition: &Definition, saga: &State) -> Option<&'static str> {
     let all = |allowed: &[StepStatus]| saga.steps.iter().all(|s| allowed.contains(&s.status()));
     let none = |barred: &[StepStatus]| !saga.steps.iter().any(|s| barred.contains(&s.status()));
-    use StepStatus::{AwaitingSignal, NothingToUndo, Running, Sealing, Succeeded, Undoing, Undone};
+    use StepStatus::{AwaitingSignal, Fencing, NothingToUndo, Running, Sealing, Succeeded, Undoing, Undone};
     let to_undo = saga
         .steps
         .iter()
         .zip(&definition.steps)
         .any(|(s, d)| d.has_undo() && matches!(s.status(), Succeeded | Running));
     let broken = match saga.phase() {
-        Phase::Forward => !none(&[Undoing, Undone, NothingToUndo]),
+        Phase::Forward => !none(&[Undoing, Fencing, Undone, NothingToUndo]),
         Phase::Completed => !all(&[Succeeded]),
         Phase::Compensating => !none(&[Running, AwaitingSignal, Sealing]) || pivot_done(definition, saga),
         Phase::Compensated => {
-            !none(&[Running, AwaitingSignal, Sealing, Undoing]) || to_undo || pivot_done(definition, saga)
+            !none(&[Running, AwaitingSignal, Sealing, Undoing, Fencing])
+                || to_undo
+                || pivot_done(definition, saga)
         }
     };
     broken.then_some("the steps don't fit the phase")

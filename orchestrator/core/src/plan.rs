@@ -1,7 +1,10 @@
 //! A batch of inputs meets the sagas that they are about: everything that has to be written, sent and
 //! answered, decided at once. The driver only executes it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -9,7 +12,7 @@ use crate::{
     definition::Definition,
     effects::{CommandRef, Event},
     flight, history,
-    input::{self, DeadlineFired, Input, Payload},
+    input::{self, DeadlineFired, Input, Payload, Postponed},
     machine::{Context, Refused, advance},
     state::{self, State, Status},
 };
@@ -165,7 +168,14 @@ struct Open {
 }
 
 /// Decides a batch: the items of a saga in arrival order, each saga written once.
-pub fn plan<T>(now: i64, items: Vec<Item<T>>, loaded: BTreeMap<Uuid, Loaded>) -> Plan<T> {
+///
+/// Of a step at a participant that is `frozen` no deadline fires: it is postponed.
+pub fn plan<T>(
+    now: i64,
+    items: Vec<Item<T>>,
+    loaded: BTreeMap<Uuid, Loaded>,
+    frozen: &BTreeSet<String>,
+) -> Plan<T> {
     let mut open: BTreeMap<Uuid, Open> =
         loaded.into_iter().map(|(id, saga)| (id, Open::new(saga, false))).collect();
     let mut settled = Vec::with_capacity(items.len());
@@ -185,7 +195,7 @@ pub fn plan<T>(now: i64, items: Vec<Item<T>>, loaded: BTreeMap<Uuid, Loaded>) ->
             (_, None) => Fate::UnknownSaga,
             (_, Some(saga)) if saga.saga.quarantined => Fate::Quarantined,
             (Ask::Fold(input), Some(saga)) => saga.fold(id, now, actor, &input),
-            (Ask::Wake { resend }, Some(saga)) => saga.wake(id, now, actor, resend),
+            (Ask::Wake { resend }, Some(saga)) => saga.wake(id, now, actor, resend, frozen),
         };
         settled.push((token, fate));
     }
@@ -243,14 +253,25 @@ impl Open {
         }
     }
 
-    fn wake(&mut self, id: Uuid, now: i64, actor: String, resend: bool) -> Fate {
+    fn wake(&mut self, id: Uuid, now: i64, actor: String, resend: bool, frozen: &BTreeSet<String>) -> Fate {
+        let postponed = frozen.iter().filter_map(|p| self.postpone(id, now, &actor, p)).last();
         let due = || flight::next_deadline(&self.saga.definition, &self.saga.state);
         self.resend |= resend && self.fits;
         if !self.fits || due().is_some_and(|at| at <= now) {
             return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}));
         }
         self.looked_at = true;
-        Fate::Refused(Refused::NotDue)
+        postponed.unwrap_or(Fate::Refused(Refused::NotDue))
+    }
+
+    /// Deadlines that are due at a frozen participant count anew; None when none is.
+    fn postpone(&mut self, id: Uuid, now: i64, actor: &str, participant: &str) -> Option<Fate> {
+        if !self.fits {
+            return None;
+        }
+        flight::overdue(&self.saga.definition, &self.saga.state, participant, now).next()?;
+        let input = Input::Postponed(Postponed { participant: participant.into() });
+        Some(self.fold(id, now, actor.into(), &input))
     }
 
     /// The commands to send: of those that were decided now, or are to be repeated, what is still in

@@ -66,6 +66,20 @@ pub enum StepStatus {
     NothingToUndo = 10,
     /// The saga turned round before this step mattered.
     Dropped = 11,
+    /// SEAL of UNDO was decided and not answered.
+    Fencing = 12,
+}
+
+/// What a SEAL of RUN is for: what follows when the action never happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum Seal {
+    /// The pivot gave up: turn round.
+    GiveUp = 0,
+    /// An operator skips it: vouch for it.
+    Skip = 1,
+    /// An operator wants the saga undone: turn round.
+    Compensate = 2,
 }
 
 /// What the current verb of a step waits for.
@@ -151,6 +165,9 @@ pub struct Step {
     /// A person, not the participant, said what happened here.
     #[prost(bool, tag = "16")]
     pub vouched: bool,
+    /// While RUN is being sealed: what for.
+    #[prost(enumeration = "Seal", tag = "17")]
+    pub seal: i32,
 }
 
 /// What went wrong last.
@@ -267,18 +284,22 @@ impl Step {
 
     /// Begins a verb: first attempt, nothing known against it.
     pub(crate) fn begin(&mut self, status: StepStatus) {
-        self.set_status(status);
+        self.end(status);
         self.set_pending(Pending::Answer);
         self.attempt = 1;
+    }
+
+    /// Begins the next attempt of the present verb.
+    pub(crate) fn again(&mut self) {
+        self.set_pending(Pending::Answer);
+        self.attempt += 1;
         self.retry_at = 0;
-        self.give_up_at = 0;
-        self.parked.clear();
-        self.last_error = None;
     }
 
     /// Ends a verb: nothing is pending, nobody is needed.
     pub(crate) fn end(&mut self, status: StepStatus) {
         self.set_status(status);
+        self.set_seal(Seal::GiveUp);
         self.set_pending(Pending::Nothing);
         self.attempt = 0;
         self.retry_at = 0;

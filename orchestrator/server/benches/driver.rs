@@ -92,7 +92,7 @@ impl Worker {
             }
         }
         let item = |(saga, ask)| Item { saga, actor: "bench".to_owned(), ask, token: () };
-        let plan = plan(now, asks.into_iter().map(item).collect(), loaded);
+        let plan = plan(now, asks.into_iter().map(item).collect(), loaded, &Default::default());
         assert!(plan.settled.iter().all(|(_, fate)| matches!(fate, Fate::Accepted { .. })));
         let batch =
             batch(&plan.writes, self.definition_id, &self.request, std::mem::take(&mut self.published));

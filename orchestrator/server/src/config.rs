@@ -41,6 +41,8 @@ pub struct Driver {
     pub resend_canaries_per_second: f64,
     /// Re-sendings beyond that, as a share of what the participant answers.
     pub resend_share: f64,
+    /// After a thaw, for as long as [`ramp`](Self::ramp) says, so many waiting commands go out per second.
+    pub ramp_per_second: f64,
     /// Sagas under way at most; beyond, submissions are refused with a hint when to come back.
     pub max_active_sagas: i64,
     /// The net: how far apart scans for overdue sagas are, in milliseconds.
@@ -63,6 +65,7 @@ impl Default for Driver {
             resend_gaps_ms: vec![2_000, 5_000, 15_000, 60_000],
             resend_canaries_per_second: 3.0,
             resend_share: 0.1,
+            ramp_per_second: 200.0,
             max_active_sagas: 1_000_000,
             scan_every_ms: 1_000,
         }
@@ -83,6 +86,11 @@ impl Driver {
     pub fn resend_at(&self, since: i64, resends: i16) -> i64 {
         let gaps: Duration = (0..=resends.max(0)).map(|n| self.resend_gap(n)).sum();
         since + gaps.as_millis() as i64
+    }
+
+    /// How long the ramp after a thaw lasts: until every saga that waited was looked at twice.
+    pub fn ramp(&self) -> Duration {
+        2 * Duration::from_millis(self.resend_gaps_ms.last().copied().unwrap_or_default())
     }
 
     /// The gap after `resends` re-sendings.
@@ -137,6 +145,8 @@ impl Validate for Driver {
             "must be 0.1 to 1000",
         );
         problems.check((0.0..=1.0).contains(&self.resend_share), "resend_share", "must be 0 to 1");
+        let ramp = (1.0..=100_000.0).contains(&self.ramp_per_second);
+        problems.check(ramp, "ramp_per_second", "must be 1 to 100000");
         problems.check(self.max_active_sagas >= 1, "max_active_sagas", "must be at least 1");
         problems.check((50..=60_000).contains(&self.scan_every_ms), "scan_every_ms", "must be 50 to 60000");
     }

@@ -90,6 +90,7 @@ impl Keeper {
                 _ = ticks.tick() => {}
                 () = self.shutdown.requested() => return Ok(()),
             }
+            self.shared.refresh_frozen(conn).await?;
             self.net(conn).await?;
             self.orphans(conn).await?;
             let began = Instant::now();

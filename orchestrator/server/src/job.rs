@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skald_core::{Definition, Input, machine::Refused};
+use skald_core::{Definition, Input, input::Operator, machine::Refused};
 use skald_kit::kafka::Message;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub enum Ask {
     Submit(Box<Submission>),
     /// Fold this in.
     Input(Input),
+    /// An operator acts.
+    Operate(Box<Operation>),
     /// Look whether something is due.
     Wake(Wake),
 }
@@ -67,6 +69,19 @@ pub struct Submission {
     pub traceparent: String,
 }
 
+/// What an operator does, and what is kept of it when it is accepted.
+#[derive(Debug)]
+pub struct Operation {
+    /// The input.
+    pub operator: Operator,
+    /// Who acts.
+    pub actor: String,
+    /// SHA-256 of the request as we encode it.
+    pub digest: Vec<u8>,
+    /// What the caller is told then, as the desk encodes it.
+    pub answer: Vec<u8>,
+}
+
 /// Where a job came from, and so who is told.
 #[derive(Debug)]
 pub enum Origin {
@@ -96,6 +111,10 @@ pub enum Reply {
     Known(Uuid),
     /// The key was used before, with another request.
     KeyTaken,
+    /// The request id was used before, for the same action: the first answer, as the desk encoded it.
+    Answered(Vec<u8>),
+    /// The request id was used before, for something else.
+    RequestTaken,
     /// Not accepted, nothing changed.
     Refused(Refused),
     /// There is no such saga.

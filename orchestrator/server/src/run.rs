@@ -19,7 +19,8 @@ use skald_kit::{
     pg,
 };
 use skald_proto::{
-    order::v1::order_service_server::OrderServiceServer, saga::v1::saga_service_server::SagaServiceServer,
+    admin::v1::admin_service_server::AdminServiceServer, order::v1::order_service_server::OrderServiceServer,
+    saga::v1::saga_service_server::SagaServiceServer,
 };
 use sqlx::Connection;
 use tokio::sync::mpsc;
@@ -82,6 +83,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         dead_letters: DeadLetters::start(&config.kafka, outcomes.clone())?,
         outcomes,
         budget: Budget::new(config.driver.resend_canaries_per_second, config.driver.resend_share),
+        frozen: Default::default(),
         relay,
         watchers: Watchers::default(),
         active: AtomicI64::new(0),
@@ -145,10 +147,12 @@ fn start_rooms(
     tasks.spawn("housekeeping", keeper.run());
     let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
     let orders = OrderServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
+    let admin = AdminServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let sagas = SagaServiceServer::new(desk).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
-    let routes = Routes::new(orders).add_service(sagas);
+    let routes = Routes::new(orders).add_service(sagas).add_service(admin);
     let (health, stop) = (shared.health.clone(), shutdown.clone());
-    let served = [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME];
+    let served =
+        [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME, AdminServiceServer::<Desk>::NAME];
     let descriptors = skald_proto::descriptors_of(&served);
     tasks.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });
     Ok(())

@@ -9,6 +9,7 @@ use crate::{
     bus::{Budget, DeadLetters, Outcomes, Transport},
     config::Config,
     definitions::Registry,
+    frozen::Frozen,
     watch::Watchers,
 };
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub dead_letters: DeadLetters,
     /// Re-sendings are paid from here.
     pub budget: Budget,
+    /// Where no command goes.
+    pub frozen: Frozen,
     /// Events go out here.
     pub relay: Relay,
     /// Who watches which saga.

@@ -81,7 +81,9 @@ fn steps(steps: &[Step], colours: bool) -> String {
         let tone = match status {
             StepStatus::Succeeded => Tone::Good,
             StepStatus::Rejected | StepStatus::Undoing | StepStatus::Undone => Tone::Warn,
-            StepStatus::Running | StepStatus::AwaitingSignal | StepStatus::Sealing => Tone::Busy,
+            StepStatus::Running | StepStatus::AwaitingSignal | StepStatus::Sealing | StepStatus::Fencing => {
+                Tone::Busy
+            }
             _ => Tone::Dim,
         };
         let some = |number: u32| if number == 0 { String::new() } else { number.to_string() };

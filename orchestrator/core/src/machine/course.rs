@@ -7,6 +7,10 @@ use crate::{
     state::{Phase, State, Step, StepStatus},
 };
 
+/// Why a vouched step is not undone by command.
+pub(super) const VOUCHED: &str =
+    "VOUCHED: a person said that it was done, so a person must undo it: by hand, and then resolve it";
+
 /// Enters every step whose predecessors are done; completes the saga when all are.
 pub(super) fn forward(cx: Context<'_>, saga: &mut State) {
     // Steps stand after those that they come after, so one pass reaches everything.
@@ -85,13 +89,20 @@ pub(super) fn turn(cx: Context<'_>, saga: &mut State, reason: &str, detail: Opti
         match step.status() {
             StepStatus::AwaitingSignal => step.end(StepStatus::Dropped),
             StepStatus::Running if !definition.has_undo() => step.end(StepStatus::Dropped),
+            // Only the pivot's own answer ends its SEAL; anything else that was being sealed is undone like what runs.
+            StepStatus::Sealing if !definition.has_undo() => step.end(StepStatus::Dropped),
             // Whatever held it up going forward is over.
-            StepStatus::Running => step.end(StepStatus::Running),
+            StepStatus::Running | StepStatus::Sealing => step.end(StepStatus::Running),
             StepStatus::Rejected => step.end(StepStatus::Rejected),
             _ => {}
         }
     }
     backward(cx, saga);
+}
+
+/// Its undo is open.
+fn undoing(step: &Step) -> bool {
+    matches!(step.status(), StepStatus::Undoing | StepStatus::Fencing)
 }
 
 /// Begins the undo of every step behind which nothing is left to undo; ends the saga when nothing is.
@@ -104,8 +115,11 @@ pub(super) fn backward(cx: Context<'_>, saga: &mut State) {
             && matches!(saga.steps[i].status(), StepStatus::Running | StepStatus::Succeeded);
         if to_undo && clear[i] {
             saga.steps[i].begin(StepStatus::Undoing);
+            if saga.steps[i].vouched {
+                saga.steps[i].park(VOUCHED);
+            }
         }
-        let settled = clear[i] && !to_undo && saga.steps[i].status() != StepStatus::Undoing;
+        let settled = clear[i] && !to_undo && !undoing(&saga.steps[i]);
         for &p in &steps[i].after {
             clear[p as usize] &= settled;
         }

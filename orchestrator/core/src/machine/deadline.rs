@@ -2,8 +2,9 @@
 
 use super::{Context, Refused, course};
 use crate::{
-    flight,
-    state::{Pending, State, StepStatus},
+    flight::{self, overdue},
+    input::Postponed,
+    state::{State, StepStatus},
 };
 
 /// Why a saga that grew too old after its pivot needs a person.
@@ -27,11 +28,21 @@ pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
     }
     for i in 0..saga.steps.len() {
         if due(flight::retry_at(saga, i)) {
-            let step = &mut saga.steps[i];
-            step.attempt += 1;
-            step.retry_at = 0;
-            step.set_pending(Pending::Answer);
+            saga.steps[i].again();
         }
+    }
+    Ok(())
+}
+
+/// The deadlines of the steps at a frozen participant count anew from now. Not the saga's greatest age: that is
+/// bounded by what participants remember.
+pub(super) fn postpone(cx: Context<'_>, saga: &mut State, by: &Postponed) -> Result<(), Refused> {
+    let mut due = overdue(cx.definition, saga, &by.participant, cx.now).peekable();
+    if saga.paused_at != 0 || due.peek().is_none() {
+        return Err(Refused::NotDue);
+    }
+    for i in due.collect::<Vec<_>>() {
+        saga.steps[i].give_up_at = cx.now + cx.definition.steps[i].give_up_ms as i64;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod cancel;
 mod course;
 mod deadline;
+mod operator;
 mod outcome;
 mod signal;
 mod started;
@@ -43,6 +44,14 @@ pub enum Refused {
     /// The saga's state does not allow it.
     #[error("not possible now: {0}")]
     NotAllowed(String),
+    /// The saga is not the one that the operator saw.
+    #[error("the saga has moved on: it is at version {found}, the action was meant for {expected}")]
+    Moved {
+        /// What the operator saw.
+        expected: u32,
+        /// As it is.
+        found: u32,
+    },
     /// It makes no sense for this saga, whatever its state: a dead letter.
     #[error("{0}")]
     Malformed(String),
@@ -77,6 +86,8 @@ fn fold(cx: Context<'_>, saga: &mut State, input: &Input) -> Result<(), Refused>
         Input::DeadlineFired(_) => deadline::fold(cx, saga),
         Input::CancelRequested(_) => cancel::fold(cx, saga),
         Input::Signal(signal) => signal::fold(cx, saga, signal),
+        Input::Postponed(by) => deadline::postpone(cx, saga, by),
+        Input::Operator(operator) => operator::fold(cx, saga, operator),
     }
 }
 

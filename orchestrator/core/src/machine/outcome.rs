@@ -1,11 +1,11 @@
 //! A participant answered. Verdicts count from any attempt of the epoch and are compared with what was
 //! said before; a failure counts only for the attempt that waits.
 
-use super::{Context, Refused, contradiction, course};
+use super::{Context, Refused, contradiction, course, operator};
 use crate::{
     flight,
     input::{Answer, Failure, No, Outcome, Payload, Verb},
-    state::{Pending, Phase, State, StepError, StepStatus, Verdict},
+    state::{Pending, Phase, Seal, State, StepError, StepStatus, Verdict},
 };
 
 pub(super) fn fold(cx: Context<'_>, saga: &mut State, outcome: &Outcome) -> Result<(), Refused> {
@@ -70,7 +70,15 @@ fn ran(
         return Ok(());
     }
     let step = &mut saga.steps[i];
-    let status = step.status();
+    let (status, seal) = (step.status(), step.seal());
+    if step.vouched {
+        step.set_run(verdict);
+        // Behind a fence it may well have run; else whoever vouched must know.
+        if step.undo() != Verdict::Fenced {
+            contradiction(saga, i, verdict);
+        }
+        return Ok(());
+    }
     let believable = match status {
         // Nobody sealed it.
         StepStatus::Running => verdict != Verdict::Sealed,
@@ -94,10 +102,16 @@ fn ran(
             step.result = result.cloned();
             course::forward(cx, saga);
         }
+        // Whatever it was, it never happens: the person's word counts.
+        _ if status == StepStatus::Sealing && seal == Seal::Skip => {
+            let result = step.result.take();
+            operator::vouch(cx, saga, i, result);
+        }
         Verdict::Rejected => rejected(cx, saga, i, no, status),
         _ => {
             step.end(StepStatus::Sealed);
-            course::turn(cx, saga, &cx.definition.steps[i].give_up_reason, None);
+            let reason = operator::sealed_reason(seal, &cx.definition.steps[i].give_up_reason);
+            course::turn(cx, saga, reason, None);
         }
     }
     Ok(())
@@ -123,21 +137,33 @@ fn undid(cx: Context<'_>, saga: &mut State, i: usize, verdict: Verdict) -> Resul
         return Ok(());
     }
     let step = &mut saga.steps[i];
-    if step.status() != StepStatus::Undoing {
+    let status = step.status();
+    if step.vouched && status == StepStatus::Undone {
+        step.set_undo(verdict);
+        contradiction(saga, i, verdict);
+        return Ok(());
+    }
+    if !matches!(status, StepStatus::Undoing | StepStatus::Fencing) {
         return Err(Refused::Malformed(format!("no undo was sent for {:?}", step.name)));
     }
     let believable = match verdict {
         Verdict::Undone => matches!(step.run(), Verdict::Unknown | Verdict::Succeeded),
         Verdict::NothingToUndo => step.run() != Verdict::Succeeded,
-        // Nobody fenced it.
-        _ => false,
+        // Somebody must have fenced it.
+        _ => status == StepStatus::Fencing,
     };
     if !believable {
         unbelievable(saga, i, verdict);
         return Ok(());
     }
     step.set_undo(verdict);
-    step.end(if verdict == Verdict::Undone { StepStatus::Undone } else { StepStatus::NothingToUndo });
+    match verdict {
+        // What a person vouched for, a person undid.
+        _ if step.vouched => operator::undone_by_hand(step),
+        Verdict::Fenced => operator::undone_by_hand(step),
+        Verdict::Undone => step.end(StepStatus::Undone),
+        _ => step.end(StepStatus::NothingToUndo),
+    }
     course::backward(cx, saga);
     Ok(())
 }
@@ -186,7 +212,12 @@ fn failed(
         return Ok(());
     }
     let mut gap = flight::backoff_ms(&definition.retry, cx.saga, &step.name, step.epoch, attempt);
-    let must_end = verb == Verb::Undo || (verb == Verb::Run && after_pivot);
+    let must_end = match verb {
+        Verb::Undo | Verb::SealUndo => true,
+        Verb::Run => after_pivot,
+        // The pivot's SEAL goes on as long as it takes; an operator who waits for one is told.
+        Verb::SealRun => step.seal() == Seal::Skip,
+    };
     if must_end && attempt >= definition.retry.attempts {
         step.parked = format!(
             "{code}: {message} ({attempt} attempts, now every {} s)",

@@ -209,8 +209,23 @@ fn places() -> Vec<(&'static str, &'static str, Saga)> {
         ("Undone", "reserve", undoing.clone().undone("reserve")),
         ("Undone, ran", "reserve", undoing.clone().succeeded("reserve").undone("reserve")),
         ("NothingToUndo", "reserve", undoing.clone().nothing_to_undo("reserve")),
-        ("NothingToUndo, sealed", "reserve", undoing.run("reserve", sealed()).nothing_to_undo("reserve")),
+        (
+            "NothingToUndo, sealed",
+            "reserve",
+            undoing.clone().run("reserve", sealed()).nothing_to_undo("reserve"),
+        ),
         ("Dropped", "check", check.cancelled()),
+        ("Sealing to Skip", "reserve", reserve.clone().skipped_for("reserve")),
+        ("Succeeded, vouched", "reserve", reserve.clone().skipped_for("reserve").sealed("reserve")),
+        ("Succeeded, vouched unfenced", "reserve", reserve.act(skip("reserve", true, Some("R")))),
+        ("Fencing", "reserve", undoing.clone().resolved("reserve")),
+        ("Fencing, ran", "reserve", undoing.clone().succeeded("reserve").resolved("reserve")),
+        (
+            "Undone, fenced",
+            "reserve",
+            undoing.clone().resolved("reserve").answer("reserve", Verb::SealUndo, fenced()),
+        ),
+        ("Undone, unfenced", "reserve", undoing.act(resolve("reserve", true))),
     ]
 }
 

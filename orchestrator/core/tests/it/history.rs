@@ -9,9 +9,12 @@ use skald_core::{
     Definition, Effects, Input, Refused, State, advance, command_id,
     effects::{Event, EventRecord, Named, Plain, Why},
     history::{self, Mismatch, Row, replay},
-    input::{self, Answer, CancelRequested, DeadlineFired, Outcome, Request, Started, Verb},
+    input::{
+        self, Act, Answer, CancelRequested, DeadlineFired, Operator, Outcome, Postponed, Request, Started,
+        Unit, Verb,
+    },
     machine::Context,
-    state::{self, Pending, Phase, Step, StepError, StepStatus, Verdict},
+    state::{self, Pending, Phase, Seal, Step, StepError, StepStatus, Verdict},
 };
 use uuid::Uuid;
 
@@ -112,6 +115,58 @@ fn histories() -> Vec<(&'static str, Saga)> {
             order().started().cancelled().nothing_to_undo("reserve").after("1d").succeeded("reserve"),
         ),
         ("order-sealed-by-nobody", order().started().run("reserve", support::sealed()).succeeded("reserve")),
+        (
+            "order-skipped-and-undone-by-hand",
+            reserved()
+                .failed_final("charge")
+                .after("1h")
+                .skipped("charge")
+                .sealed("charge")
+                .after("1d")
+                .cancelled()
+                .resolved("charge")
+                .answer("charge", Verb::SealUndo, support::nothing_to_undo())
+                .undone("reserve"),
+        ),
+        (
+            "order-undo-resolved-after-the-fence",
+            reserved()
+                .cancelled()
+                .failed_final("charge")
+                .retried("charge")
+                .failed_final("charge")
+                .resolved("charge")
+                .answer("charge", Verb::SealUndo, support::fenced())
+                .undone("reserve"),
+        ),
+        (
+            "order-paused-postponed-compensated",
+            reserved()
+                .after("25m")
+                .paused()
+                .after("1h")
+                .resumed()
+                .after("40m")
+                .postponed("payment")
+                .compensated()
+                .undone("charge")
+                .undone("reserve"),
+        ),
+        ("order-pivot-compensated", committing().compensated().sealed("commit").undone("charge")),
+        (
+            "no-pivot-tried-again-after-a-no",
+            saga(&no_pivot())
+                .started()
+                .succeeded("check")
+                .rejected("book", "FULL")
+                .after("10m")
+                .retried("book")
+                .outcome("book", Verb::Run, 2, 1, Some(support::succeeded("book"))),
+        ),
+        (
+            "order-complete-contradicted-and-looked-into",
+            committing().succeeded("commit").rejected("commit", "GONE").resolved(""),
+        ),
         (
             "diamond-completed",
             saga(&diamond())
@@ -401,6 +456,7 @@ fn full_state() -> State {
         result: Some(support::payload("result")),
         signal_id: "s1".into(),
         vouched: true,
+        seal: Seal::Skip as i32,
     };
     State {
         phase: Phase::Compensating as i32,
@@ -446,6 +502,21 @@ fn all_inputs() -> Vec<(String, Input)> {
         ("signal".into(), Input::Signal(support::a_signal("pay", "p1"))),
     ];
     inputs.extend(outcomes);
+    let acts = [
+        support::retry("charge"),
+        support::skip("charge", true, Some("BY HAND")),
+        support::resolve("charge", false),
+        Act::Compensate(Unit {}),
+        Act::Cancel(Unit {}),
+        Act::Pause(Unit {}),
+        Act::Resume(Unit {}),
+    ];
+    inputs.push(("postponed".into(), Input::Postponed(Postponed { participant: "payment".into() })));
+    inputs.extend(acts.into_iter().map(|act| {
+        let (request_id, reason) = ("r1".into(), "because".into());
+        let name = format!("operator {}", act.name());
+        (name, Input::Operator(Operator { request_id, expected_version: 3, reason, act: Some(act) }))
+    }));
     inputs
 }
 

@@ -65,9 +65,12 @@ fn of_the_steps() {
         ),
         (
             said(reserving(), |s| s.steps[0].set_status(StepStatus::Sealing)),
-            "reserve: only the pivot is sealed",
+            "reserve: only the pivot is sealed by itself",
         ),
-        (said(undoing(), |s| s.steps[2].set_status(StepStatus::Sealing)), "charge: only the pivot is sealed"),
+        (
+            said(undoing(), |s| s.steps[2].set_status(StepStatus::Sealing)),
+            "charge: only the pivot is sealed by itself",
+        ),
         (said(ended(), |s| s.steps[2].set_run(Verdict::Rejected)), "charge: undone although it never ran"),
         (
             said(reserving().cancelled().nothing_to_undo("reserve"), |s| {

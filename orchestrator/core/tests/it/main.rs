@@ -11,6 +11,7 @@ mod definitions;
 mod golden;
 mod history;
 mod invariants;
+mod operator;
 mod outcome_failed;
 mod outcome_run;
 mod outcome_seal;

@@ -1,6 +1,10 @@
 //! A batch: everything that has to be written, sent and answered, as a whole.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    sync::Arc,
+};
 
 use skald_core::{
     Definition, Input,
@@ -21,6 +25,7 @@ struct Batch {
     now: i64,
     loaded: BTreeMap<Uuid, Loaded>,
     items: Vec<Item<usize>>,
+    frozen: BTreeSet<String>,
 }
 
 fn id(n: u128) -> Uuid {
@@ -28,7 +33,7 @@ fn id(n: u128) -> Uuid {
 }
 
 fn batch(after: i64) -> Batch {
-    Batch { now: T0 + after, loaded: BTreeMap::new(), items: Vec::new() }
+    Batch { now: T0 + after, loaded: BTreeMap::new(), items: Vec::new(), frozen: BTreeSet::new() }
 }
 
 impl Batch {
@@ -41,6 +46,11 @@ impl Batch {
 
     fn quarantined(mut self, n: u128) -> Batch {
         self.loaded.get_mut(&id(n)).expect("a loaded saga").quarantined = true;
+        self
+    }
+
+    fn frozen(mut self, participant: &str) -> Batch {
+        self.frozen.insert(participant.into());
         self
     }
 
@@ -79,7 +89,7 @@ impl Batch {
     }
 
     fn plan(self) -> Planned {
-        Planned(said(&plan(self.now, self.items, self.loaded)))
+        Planned(said(&plan(self.now, self.items, self.loaded, &self.frozen)))
     }
 }
 
@@ -401,6 +411,37 @@ fn a_wake_up_folds_what_is_due_and_re_sends_the_rest() {
         row 3 +30m rules 1 DEADLINE_FIRED by actor-0
         event at 3: Turned EXPIRED
         send 1 to payment: refund charge UNDO/1 attempt 1
+        "#,
+    );
+}
+
+#[test]
+fn of_a_frozen_participant_no_deadline_fires() {
+    let due = 30 * 60_000;
+    batch(due).with(1, &at_charge()).frozen("payment").wake(1, true).plan().expect(
+        r#"
+        0: version 3
+        update 1 2 -> 3 Running
+        deadline +1h, in flight: true
+        row 3 +30m rules 1 POSTPONED by actor-0
+        resend 1 to payment: charge charge RUN/1 attempt 1 pay=PAY
+        "#,
+    );
+    // Somebody else's freeze, and a deadline that is not due.
+    batch(due).with(1, &at_charge()).frozen("inventory").wake(1, false).plan().expect(
+        r#"
+        0: version 3
+        update 1 2 -> 3 Compensating
+        deadline none, in flight: true
+        row 3 +30m rules 1 DEADLINE_FIRED by actor-0
+        event at 3: Turned EXPIRED
+        send 1 to payment: refund charge UNDO/1 attempt 1
+        "#,
+    );
+    batch(due - 1).with(1, &at_charge()).frozen("payment").wake(1, false).plan().expect(
+        r#"
+        0: NotDue: nothing is due
+        looked at 1: deadline +30m, in flight: true
         "#,
     );
 }

@@ -10,12 +10,12 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use skald_core::{
     CommandRef, Definition, Effects, Event, Input, Refused, State, advance, flight, history,
     input::{
-        self, Answer, CancelRequested, DeadlineFired, Done, Failure, No, Outcome, Payload, Request, Signal,
-        Unit, Verb,
+        self, Act, Answer, CancelRequested, DeadlineFired, Done, Failure, No, Operator, Outcome, Payload,
+        Postponed, Request, Resolve, Retry, Signal, Skip, Unit, Verb,
     },
     invariants,
     machine::Context,
-    state::{self, Pending, Step, Verdict},
+    state::{self, Pending, Seal, Step, Verdict},
 };
 use uuid::Uuid;
 
@@ -113,6 +113,11 @@ impl Saga {
         assert_eq!(replayed.expect("replay"), self.state);
     }
 
+    /// Everything that followed from the last input.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Whether the last input was refused does not matter.
     pub(crate) fn look_away(mut self) -> Saga {
         self.looked_at = true;
@@ -152,6 +157,52 @@ impl Saga {
 
     pub(crate) fn cancelled(self) -> Saga {
         self.input(Input::CancelRequested(CancelRequested { note: "changed my mind".into() }))
+    }
+
+    /// An operator acts on what there is.
+    pub(crate) fn act(self, act: Act) -> Saga {
+        let version = self.state.version;
+        self.act_on(version, act)
+    }
+
+    /// An operator acts on what there was.
+    pub(crate) fn act_on(self, expected_version: u32, act: Act) -> Saga {
+        let (request_id, reason) = ("r1".into(), "because".into());
+        self.input(Input::Operator(Operator { request_id, expected_version, reason, act: Some(act) }))
+    }
+
+    pub(crate) fn retried(self, step: &str) -> Saga {
+        self.act(retry(step))
+    }
+
+    pub(crate) fn skipped(self, step: &str) -> Saga {
+        self.act(skip(step, false, None))
+    }
+
+    /// With a result, for steps that others need.
+    pub(crate) fn skipped_for(self, step: &str) -> Saga {
+        self.act(skip(step, false, Some("BY HAND")))
+    }
+
+    pub(crate) fn resolved(self, step: &str) -> Saga {
+        self.act(resolve(step, false))
+    }
+
+    pub(crate) fn compensated(self) -> Saga {
+        self.act(Act::Compensate(Unit {}))
+    }
+
+    pub(crate) fn paused(self) -> Saga {
+        self.act(Act::Pause(Unit {}))
+    }
+
+    pub(crate) fn resumed(self) -> Saga {
+        self.act(Act::Resume(Unit {}))
+    }
+
+    /// Deadlines are due while the participant is frozen.
+    pub(crate) fn postponed(self, participant: &str) -> Saga {
+        self.input(Input::Postponed(Postponed { participant: participant.into() }))
     }
 
     /// Everything that is due happens.
@@ -234,6 +285,18 @@ impl Saga {
         let step = self.step(step);
         (flight::verb(step).unwrap_or(Verb::Run), step.attempt)
     }
+}
+
+pub(crate) fn retry(step: &str) -> Act {
+    Act::Retry(Retry { step: step.into() })
+}
+
+pub(crate) fn skip(step: &str, unfenced: bool, result: Option<&str>) -> Act {
+    Act::Skip(Skip { step: step.into(), evidence: "seen".into(), unfenced, result: result.map(payload) })
+}
+
+pub(crate) fn resolve(step: &str, unfenced: bool) -> Act {
+    Act::Resolve(Resolve { step: step.into(), evidence: "done".into(), unfenced })
 }
 
 pub(crate) fn payload(value: &str) -> Payload {
@@ -351,6 +414,9 @@ pub(crate) fn step_line(step: &Step) -> String {
     if step.vouched {
         say("vouched".into());
     }
+    if step.seal() != Seal::GiveUp {
+        say(format!("to {:?}", step.seal()));
+    }
     if let Some(error) = &step.last_error {
         say(format!("error({}: {} {})", error.code, error.message, at(error.at)));
     }
@@ -394,6 +460,7 @@ pub(crate) fn kind(refused: &Refused) -> &'static str {
         Refused::Stale => "Stale",
         Refused::NotDue => "NotDue",
         Refused::NotAllowed(_) => "NotAllowed",
+        Refused::Moved { .. } => "Moved",
         Refused::Malformed(_) => "Malformed",
     }
 }

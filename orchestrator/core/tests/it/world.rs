@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use skald_core::{
     CommandRef, Definition, Input, Refused, flight,
-    input::{Answer, CancelRequested, DeadlineFired, Outcome, Verb},
+    input::{
+        Act, Answer, CancelRequested, DeadlineFired, Operator, Outcome, Postponed, Resolve, Skip, Unit, Verb,
+    },
     state::Phase,
 };
 
@@ -28,9 +30,13 @@ struct Barrier {
     undo: Option<Answer>,
 }
 
+/// A step and, from 0, its epoch.
+type At = (usize, usize);
+
 pub(crate) struct World {
     pub(crate) saga: Saga,
-    barriers: Vec<Barrier>,
+    /// Per step, per epoch.
+    barriers: Vec<Vec<Barrier>>,
     commands: Vec<CommandRef>,
     outcomes: Vec<Outcome>,
     /// Everything that was ever on its way: offsets may be reset to the earliest.
@@ -40,6 +46,10 @@ pub(crate) struct World {
     pub(crate) ran: Vec<u32>,
     pub(crate) undone: Vec<u32>,
     pub(crate) sealed: bool,
+    /// How many steps a person vouched for.
+    pub(crate) vouched: u32,
+    /// A person asked nobody.
+    pub(crate) unfenced: bool,
 }
 
 impl World {
@@ -52,7 +62,7 @@ impl World {
         let n = definition.steps.len();
         let mut world = World {
             saga: saga(definition).started_with(&early),
-            barriers: vec![Barrier::default(); n],
+            barriers: vec![vec![]; n],
             commands: vec![],
             outcomes: vec![],
             all_commands: vec![],
@@ -60,6 +70,8 @@ impl World {
             ran: vec![0; n],
             undone: vec![0; n],
             sealed: false,
+            vouched: 0,
+            unfenced: false,
         };
         world.send_effects();
         world
@@ -68,7 +80,7 @@ impl World {
     /// Anything that can happen, happens.
     pub(crate) fn storm(&mut self, c: &mut Choices) {
         while !c.over() {
-            match c.next(14) {
+            match c.next(16) {
                 0..=2 => self.deliver_command(c),
                 3..=5 => self.deliver_outcome(c),
                 6 | 7 => self.resend(),
@@ -76,10 +88,46 @@ impl World {
                 9 => self.pass_time(c),
                 10 => self.fire(),
                 11 | 12 => self.signal(c),
-                _ if c.rarely(4) => self.fold(Input::CancelRequested(CancelRequested::default())),
-                _ => self.resend(),
+                13 | 14 if c.rarely(6) => self.fold(Input::CancelRequested(CancelRequested::default())),
+                _ if c.rarely(3) => self.postpone(c),
+                _ => self.act(c),
             }
         }
+    }
+
+    /// An operator does anything, mostly on the version that there is.
+    fn act(&mut self, c: &mut Choices) {
+        let steps = self.saga.definition.clone();
+        let step = &c.pick(&steps.steps.iter().collect::<Vec<_>>()).name;
+        let unfenced = c.rarely(6);
+        let act = match c.next(8) {
+            0 | 1 => support::retry(if c.rarely(3) { "" } else { step }),
+            2 => support::skip(step, unfenced, Some("BY HAND")),
+            3 => support::resolve(step, unfenced),
+            4 => Act::Compensate(Unit {}),
+            5 => Act::Pause(Unit {}),
+            6 => Act::Resume(Unit {}),
+            _ => Act::Cancel(Unit {}),
+        };
+        self.acted(act, self.saga.state.version - u32::from(c.rarely(8)));
+    }
+
+    fn acted(&mut self, act: Act, expected_version: u32) {
+        let vouched = self.saga.state.steps.iter().filter(|step| step.vouched).count();
+        let unfenced = matches!(&act, Act::Skip(Skip { unfenced: true, .. }))
+            || matches!(&act, Act::Resolve(Resolve { unfenced: true, .. }));
+        let (request_id, reason) = ("r".into(), "random".into());
+        let before = self.unfenced;
+        self.unfenced |= unfenced;
+        self.fold(Input::Operator(Operator { request_id, expected_version, reason, act: Some(act) }));
+        self.unfenced = before || (unfenced && self.saga.last.is_ok());
+        let now = self.saga.state.steps.iter().filter(|step| step.vouched).count();
+        self.vouched += (now - vouched) as u32;
+    }
+
+    fn postpone(&mut self, c: &mut Choices) {
+        let participant = c.pick(&["p", "q"]).to_owned();
+        self.fold(Input::Postponed(Postponed { participant }));
     }
 
     /// Nothing is lost any more, everybody answers, and the saga comes to rest.
@@ -102,6 +150,9 @@ impl World {
             let definition = self.saga.definition.clone();
             for step in definition.steps.iter().filter(|step| all_signals && step.is_signal()) {
                 self.fold(Input::Signal(support::a_signal(&step.name, "calm")));
+            }
+            if self.saga.state.paused_at != 0 {
+                self.acted(Act::Resume(Unit {}), self.saga.state.version);
             }
             self.resend();
             if !self.commands.is_empty() {
@@ -139,9 +190,16 @@ impl World {
         let definition = &self.saga.definition;
         let parked = (state.steps.iter().map(|step| &step.parked)).chain([&state.parked]);
         let mut reasons = parked.filter(|parked| !parked.is_empty());
-        assert!(!reasons.clone().any(|r| r.starts_with("CONTRADICTION")), "honest participants: {state:#?}");
+        let contradicted = reasons.clone().any(|r| r.starts_with("CONTRADICTION"));
+        assert!(self.unfenced || !contradicted, "honest participants: {state:#?}");
         for (i, step) in definition.steps.iter().enumerate() {
             let (ran, undone) = (self.ran[i], self.undone[i]);
+            if state.steps[i].vouched {
+                // A person's word; where it was fenced, nothing happens behind it.
+                let fenced = !self.unfenced && state.phase() == Phase::Completed;
+                assert!(!fenced || ran == 0, "{} was skipped and ran: {state:#?}", step.name);
+                continue;
+            }
             assert!(ran <= 1 && undone <= ran, "{} ran {ran} times, undone {undone}: {state:#?}", step.name);
             match state.phase() {
                 Phase::Completed => {
@@ -154,10 +212,13 @@ impl World {
                 _ => {}
             }
         }
-        assert!(!(state.is_final() && state.is_parked()), "it ended and calls somebody: {state:#?}");
+        assert!(
+            self.unfenced || !(state.is_final() && state.is_parked()),
+            "it ended and calls somebody: {state:#?}"
+        );
         if at_rest && !state.is_final() {
             let reason = reasons.next().expect("it rests, is not final, and calls nobody");
-            let known = ["FINAL: ", "NO: ", "EXPIRED: ", "MAX_AGE: "];
+            let known = ["FINAL: ", "NO: ", "EXPIRED: ", "MAX_AGE: ", "VOUCHED: ", "BUSY: ", "CONTRADICTION"];
             assert!(known.iter().any(|known| reason.starts_with(known)), "parked for {reason:?}");
         }
     }
@@ -237,33 +298,38 @@ impl World {
     fn deliver_command(&mut self, c: &mut Choices) {
         let Some(command) = World::take(&mut self.commands, c) else { return };
         let i = self.saga.definition.index(&command.step).expect("a step");
+        let at = (i, command.epoch as usize - 1);
+        if self.barriers[i].len() < command.epoch as usize {
+            self.barriers[i].resize_with(command.epoch as usize, Barrier::default);
+        }
         let answer = match command.verb() {
-            Verb::Run => self.run(i, command.attempt, c),
-            Verb::Undo => self.undo(i, command.attempt, c),
-            Verb::SealRun => self.seal(i, c),
-            Verb::SealUndo => unreachable!("only operators seal an undo"),
+            Verb::Run => self.run(at, command.attempt, c),
+            Verb::Undo => self.undo(at, command.attempt, c),
+            Verb::SealRun => self.seal(at, c),
+            Verb::SealUndo => self.seal_undo(at, c),
         };
         if let Some(answer) = answer {
-            self.answer(i, command.verb(), command.attempt, answer);
+            self.answer(at, command.verb(), command.attempt, answer);
         }
     }
 
-    fn answer(&mut self, i: usize, verb: Verb, attempt: u32, answer: Answer) {
+    fn answer(&mut self, (i, epoch): At, verb: Verb, attempt: u32, answer: Answer) {
         let step = self.saga.definition.steps[i].name.clone();
-        let outcome = Outcome { step, verb: verb as i32, epoch: 1, attempt, answer: Some(answer) };
+        let epoch = epoch as u32 + 1;
+        let outcome = Outcome { step, verb: verb as i32, epoch, attempt, answer: Some(answer) };
         self.outcomes.push(outcome.clone());
         self.all_outcomes.push(outcome);
     }
 
-    fn run(&mut self, i: usize, attempt: u32, c: &mut Choices) -> Option<Answer> {
-        let barrier = &mut self.barriers[i];
+    fn run(&mut self, at: At, attempt: u32, c: &mut Choices) -> Option<Answer> {
+        let barrier = &mut self.barriers[at.0][at.1];
         if barrier.intent.is_some() {
             barrier.intent = Some(attempt);
             return None;
         }
         if barrier.run.is_none() {
             match c.next(12) {
-                0..=5 => return Some(self.took_effect(i)),
+                0..=5 => return Some(self.took_effect(at)),
                 6 => barrier.run = Some(support::rejected("NO")),
                 7 | 8 => return Some(support::failed("BUSY", true)),
                 9 => return Some(support::failed("FINAL", false)),
@@ -275,10 +341,10 @@ impl World {
         barrier.run.clone()
     }
 
-    fn took_effect(&mut self, i: usize) -> Answer {
-        self.ran[i] += 1;
-        let answer = support::succeeded(&self.saga.definition.steps[i].name);
-        self.barriers[i].run = Some(answer.clone());
+    fn took_effect(&mut self, at: At) -> Answer {
+        self.ran[at.0] += 1;
+        let answer = support::succeeded(&self.saga.definition.steps[at.0].name);
+        self.barriers[at.0][at.1].run = Some(answer.clone());
         answer
     }
 
@@ -286,14 +352,17 @@ impl World {
     fn judge_order(&self, i: usize) {
         let steps = &self.saga.definition.steps;
         for j in (i + 1..steps.len()).filter(|&j| self.saga.definition.is_ancestor(i, j)) {
-            let open = self.barriers[j].intent.is_some() || self.ran[j] != self.undone[j];
+            if self.saga.state.steps[j].vouched || self.unfenced {
+                continue;
+            }
+            let open = self.barriers[j].iter().any(|b| b.intent.is_some()) || self.ran[j] != self.undone[j];
             assert!(!open || steps[j].no_effect, "{} is undone before {}", steps[i].name, steps[j].name);
         }
     }
 
-    fn undo(&mut self, i: usize, attempt: u32, c: &mut Choices) -> Option<Answer> {
-        self.judge_order(i);
-        let barrier = &mut self.barriers[i];
+    fn undo(&mut self, at: At, attempt: u32, c: &mut Choices) -> Option<Answer> {
+        self.judge_order(at.0);
+        let barrier = &mut self.barriers[at.0][at.1];
         if barrier.undo.is_some() {
             return barrier.undo.clone();
         }
@@ -304,7 +373,7 @@ impl World {
         match barrier.run.get_or_insert_with(support::sealed) {
             Answer::Succeeded(_) => match c.next(8) {
                 0..=4 => {
-                    self.undone[i] += 1;
+                    self.undone[at.0] += 1;
                     barrier.undo = Some(support::undone());
                 }
                 5 | 6 => return Some(support::failed("BUSY", true)),
@@ -315,8 +384,8 @@ impl World {
         barrier.undo.clone()
     }
 
-    fn seal(&mut self, i: usize, c: &mut Choices) -> Option<Answer> {
-        let barrier = &mut self.barriers[i];
+    fn seal(&mut self, at: At, c: &mut Choices) -> Option<Answer> {
+        let barrier = &mut self.barriers[at.0][at.1];
         self.sealed = true;
         if barrier.intent.is_some() {
             return None;
@@ -328,21 +397,44 @@ impl World {
         }
     }
 
-    /// The sweeper looks at an open outside call, if there is one.
+    /// Tells that the undo was done, or makes sure that it never is; the action is sealed or settled first.
+    fn seal_undo(&mut self, at: At, c: &mut Choices) -> Option<Answer> {
+        let barrier = &mut self.barriers[at.0][at.1];
+        if barrier.intent.is_some() || barrier.undo_waits.is_some() {
+            return None;
+        }
+        match c.next(8) {
+            6 => return Some(support::failed("BUSY", true)),
+            7 => return Some(support::failed("FINAL", false)),
+            _ => {}
+        }
+        barrier.run.get_or_insert_with(support::sealed);
+        Some(barrier.undo.get_or_insert_with(support::fenced).clone())
+    }
+
+    /// The sweeper looks at open outside calls of a step, if there are any.
     fn settle(&mut self, i: usize, c: &mut Choices) {
-        let Some(attempt) = self.barriers[i].intent else { return };
+        for epoch in 0..self.barriers[i].len() {
+            self.settle_one((i, epoch), c);
+        }
+    }
+
+    fn settle_one(&mut self, at: At, c: &mut Choices) {
+        let Some(attempt) = self.barriers[at.0][at.1].intent else { return };
         let answer = match c.next(4) {
-            0 | 1 => self.took_effect(i),
+            0 | 1 => self.took_effect(at),
             2 => support::rejected("NO"),
-            _ => return self.answer(i, Verb::Run, attempt, support::failed("BUSY", true)),
+            _ => return self.answer(at, Verb::Run, attempt, support::failed("BUSY", true)),
         };
-        self.barriers[i].run = Some(answer.clone());
-        self.barriers[i].intent = None;
-        self.answer(i, Verb::Run, attempt, answer);
-        if let Some(attempt) = self.barriers[i].undo_waits.take()
-            && let Some(answer) = self.undo(i, attempt, c)
+        let barrier = &mut self.barriers[at.0][at.1];
+        barrier.run = Some(answer.clone());
+        barrier.intent = None;
+        let waits = barrier.undo_waits.take();
+        self.answer(at, Verb::Run, attempt, answer);
+        if let Some(attempt) = waits
+            && let Some(answer) = self.undo(at, attempt, c)
         {
-            self.answer(i, Verb::Undo, attempt, answer);
+            self.answer(at, Verb::Undo, attempt, answer);
         }
     }
 

@@ -24,6 +24,8 @@ struct Bucket {
     tokens: f64,
     /// ms
     filled_at: Option<i64>,
+    /// After a thaw: so many per second, until, ms.
+    ramp: Option<(f64, i64)>,
 }
 
 impl Budget {
@@ -46,7 +48,10 @@ impl Budget {
         self.with(participant, |bucket| {
             let since = bucket.filled_at.replace(now).unwrap_or(now);
             let passed = (now - since).max(0) as f64 / 1000.0;
-            bucket.tokens = (bucket.tokens + passed * self.canaries_per_second).min(most.max(bucket.tokens));
+            let ramp =
+                bucket.ramp.filter(|(_, until)| now < *until).map_or(0.0, |(per_second, _)| per_second);
+            let (per_second, most) = (self.canaries_per_second.max(ramp), most.max(ramp));
+            bucket.tokens = (bucket.tokens + passed * per_second).min(most.max(bucket.tokens));
             let enough = bucket.tokens >= 1.0;
             if enough {
                 bucket.tokens -= 1.0;
@@ -55,10 +60,20 @@ impl Budget {
         })
     }
 
+    /// Until then, ms, so many per second may be sent again: a participant that was frozen has work waiting.
+    pub fn ramp(&self, participant: &str, per_second: f64, until: i64) {
+        self.with(participant, |bucket| bucket.ramp = Some((per_second, until)));
+    }
+
+    /// Until when a ramp goes on, ms.
+    pub fn ramp_until(&self, participant: &str, now: i64) -> Option<i64> {
+        self.with(participant, |bucket| bucket.ramp.map(|(_, until)| until).filter(|until| now < *until))
+    }
+
     fn with<T>(&self, participant: &str, f: impl FnOnce(&mut Bucket) -> T) -> T {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         // A second's canaries to begin with.
-        let fresh = || Bucket { tokens: self.canaries_per_second.max(1.0), filled_at: None };
+        let fresh = || Bucket { tokens: self.canaries_per_second.max(1.0), filled_at: None, ramp: None };
         match buckets.get_mut(participant) {
             Some(bucket) => f(bucket),
             None => f(buckets.entry(participant.to_owned()).or_insert_with(fresh)),
@@ -94,6 +109,19 @@ mod tests {
         while budget.take("p", 1) {}
         budget.answered("p", 1_000);
         assert_eq!((0..1000).filter(|_| budget.take("p", 1_000)).count(), 100);
+    }
+
+    #[test]
+    fn a_ramp_pays_until_it_ends() {
+        let budget = Budget::new(1.0, 0.1);
+        while budget.take("p", 0) {}
+        budget.ramp("p", 100.0, 10_000);
+        let sent = |from: i64, to: i64| (from..to).filter(|ms| budget.take("p", *ms)).count();
+        assert!((490..=500).contains(&sent(0, 5_000)));
+        assert_eq!(budget.ramp_until("p", 5_000), Some(10_000));
+        sent(5_000, 10_000);
+        assert!(sent(10_000, 15_000) <= 6);
+        assert_eq!(budget.ramp_until("p", 10_000), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{errors, view};
 use crate::{
-    job::{Ask, Job, Origin, Reply, Submission},
+    job::{Ask, Job, Origin, Reply, Submission, Wake},
     shared::Shared,
     store::read,
     worker::Inbox,
@@ -31,8 +31,8 @@ const CLIENT: &str = "skald-client";
 /// The desk. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Desk {
-    pub(super) shared: Arc<Shared>,
-    pub(super) pool: PgPool,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: PgPool,
     inboxes: Arc<Vec<Inbox>>,
     /// KiB of requests that may still come to wait.
     room: Arc<Semaphore>,
@@ -133,7 +133,8 @@ impl Desk {
             customer_id: wish.customer_id,
             traceparent: traceparent.to_string(),
         };
-        match self.ask(saga, caller, Ask::Submit(Box::new(submission))).await? {
+        let actor = client(caller);
+        match self.put(saga, actor, caller.patient, Ask::Submit(Box::new(submission))).await? {
             Reply::Accepted => Ok((saga, true)),
             Reply::Known(first) => Ok((first, false)),
             other => Err(errors::refused(other, "saga", &saga.to_string())),
@@ -156,7 +157,7 @@ impl Desk {
     /// # Errors
     /// As [`errors::refused`].
     pub async fn fold(&self, caller: &Caller, what: &str, saga: Uuid, input: Input) -> Result<(), Status> {
-        match self.ask(saga, caller, Ask::Input(input)).await? {
+        match self.put(saga, client(caller), caller.patient, Ask::Input(input)).await? {
             Reply::Accepted | Reply::Refused(Refused::Repeat) => Ok(()),
             Reply::Refused(Refused::NotAllowed(why)) => {
                 let stands = self.stands(what, saga).await;
@@ -173,14 +174,33 @@ impl Desk {
         Some(view::stands(what, &row, &definition))
     }
 
-    async fn ask(&self, saga: Uuid, caller: &Caller, ask: Ask) -> Result<Reply, Status> {
-        let (told, reply) = oneshot::channel();
-        let job = Job { saga, actor: format!("client:{}", caller.client), ask, origin: Origin::Caller(told) };
+    /// Asks the saga's worker and waits for its answer.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED: too many wait; UNAVAILABLE: this instance is stopping.
+    pub async fn ask(&self, saga: Uuid, actor: String, ask: Ask) -> Result<Reply, Status> {
+        self.put(saga, actor, false, ask).await
+    }
+
+    /// Has a saga looked at, when its worker has a place; else the net finds it.
+    pub fn look(&self, saga: Uuid) {
+        let ask = Ask::Wake(Wake::Undelivered);
+        let job = Job { saga, actor: "timer".into(), ask, origin: Origin::Nobody };
+        let _ = self.inbox(saga).messages.try_send(job);
+    }
+
+    fn inbox(&self, saga: Uuid) -> &Inbox {
         let worker =
             partition_for_id(saga, self.shared.config.kafka.partitions) as usize % self.inboxes.len();
-        let calls = &self.inboxes[worker].calls;
+        &self.inboxes[worker]
+    }
+
+    async fn put(&self, saga: Uuid, actor: String, patient: bool, ask: Ask) -> Result<Reply, Status> {
+        let (told, reply) = oneshot::channel();
+        let job = Job { saga, actor, ask, origin: Origin::Caller(told) };
+        let calls = &self.inbox(saga).calls;
         let stopping = || Status::unavailable("this instance is stopping; try again");
-        if caller.patient {
+        if patient {
             calls.send(job).await.map_err(|_| stopping())?;
         } else {
             calls.try_send(job).map_err(|full| match full {
@@ -214,4 +234,9 @@ impl Desk {
         self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
         self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
     }
+}
+
+/// As it stands in histories.
+fn client(caller: &Caller) -> String {
+    format!("client:{}", caller.client)
 }

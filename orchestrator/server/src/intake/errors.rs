@@ -94,11 +94,14 @@ pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
         Reply::KeyTaken => Status::already_exists(
             "this idempotency key was used with another payload; nothing was stored: use a new key for a new order",
         ),
+        Reply::RequestTaken => Status::already_exists(
+            "this request_id was used for another action; nothing was changed: use a new one for a new action",
+        ),
         Reply::Unavailable => unavailable(),
         Reply::MaybeStored => Status::unavailable(
             "the connection to the database broke during the commit: it may have been accepted; repeat with the same key",
         ),
         Reply::Poison(why) => Status::internal(format!("it can't be handled and nothing was stored: {why}")),
-        Reply::Accepted | Reply::Known(_) => Status::internal("a success is no error"),
+        Reply::Accepted | Reply::Known(_) | Reply::Answered(_) => Status::internal("a success is no error"),
     }
 }

@@ -198,7 +198,11 @@ impl Desk {
         Ok(view::saga(row, self.definition(row.definition_id).await?.as_ref(), with_input))
     }
 
-    async fn history_page(&self, id: Uuid, after: i32) -> Result<Vec<skald_core::history::Row>, Status> {
+    pub(crate) async fn history_page(
+        &self,
+        id: Uuid,
+        after: i32,
+    ) -> Result<Vec<skald_core::history::Row>, Status> {
         let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
         read::history(&mut conn, id, after, HISTORY_PAGE).await.map_err(|e| errors::unreadable(&e))
     }

@@ -4,7 +4,7 @@ use prost::{Message, Name};
 use prost_types::{Any, Timestamp};
 use skald_core::{
     Definition, flight, history,
-    input::{self, Answer, Input, Payload, Request},
+    input::{self, Act, Answer, Input, Operator, Payload, Request},
     state::{self, Phase, State, Status, Step},
 };
 use skald_kit::ids;
@@ -228,6 +228,8 @@ fn summary(input: &Input) -> String {
         Input::CancelRequested(c) if c.note.is_empty() => "cancel requested".into(),
         Input::CancelRequested(c) => format!("cancel requested: {}", c.note),
         Input::Signal(s) => format!("signal {} ({})", s.name, s.signal_id),
+        Input::Postponed(p) => format!("{} is frozen: its deadlines count anew", p.participant),
+        Input::Operator(o) => operator(o),
         Input::Outcome(o) => {
             let verb = o.verb().name();
             let said = match &o.answer {
@@ -246,6 +248,23 @@ fn summary(input: &Input) -> String {
     }
 }
 
+fn operator(operator: &Operator) -> String {
+    let what = match &operator.act {
+        None => "nothing".into(),
+        Some(Act::Retry(r)) if r.step.is_empty() => "retry whatever waits".into(),
+        Some(Act::Retry(r)) => format!("retry {}", r.step),
+        Some(Act::Skip(s)) if s.unfenced => format!("skip {} unfenced ({})", s.step, s.evidence),
+        Some(Act::Skip(s)) => format!("skip {} ({})", s.step, s.evidence),
+        Some(Act::Resolve(r)) if r.step.is_empty() => format!("resolve the contradiction ({})", r.evidence),
+        Some(Act::Resolve(r)) if r.unfenced => format!("resolve {} unfenced ({})", r.step, r.evidence),
+        Some(Act::Resolve(r)) => format!("resolve {} ({})", r.step, r.evidence),
+        Some(act @ (Act::Compensate(_) | Act::Cancel(_) | Act::Pause(_) | Act::Resume(_))) => {
+            act.name().to_lowercase()
+        }
+    };
+    format!("{what}: {}", operator.reason)
+}
+
 /// An `Any` as core keeps it; empty when it is absent.
 pub fn payload(any: Option<Any>) -> Payload {
     any.map(crate::bus::wire::payload).unwrap_or_default()
@@ -259,12 +278,12 @@ mod tests {
 
     #[test]
     fn step_statuses_have_the_same_numbers_in_core_and_contract() {
-        for number in 1..=11 {
+        for number in 1..=12 {
             let core = format!("{:?}", StepStatus::try_from(number).unwrap()).to_uppercase();
             let contract = wire::StepStatus::try_from(number).unwrap().as_str_name();
             assert_eq!(contract.trim_start_matches("STEP_STATUS_").replace('_', ""), core);
         }
-        assert!(StepStatus::try_from(12).is_err() && wire::StepStatus::try_from(12).is_err());
+        assert!(StepStatus::try_from(13).is_err() && wire::StepStatus::try_from(13).is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The SQL of the orchestrator: one room per family of tables. Functions take a borrowed connection, so that
 //! callers own the transaction; every write says how many rows it must touch.
 
+pub mod action;
 pub mod attention;
 pub mod dead_letter;
 pub mod definition;
+pub mod participant;
 pub mod read;
 pub mod retention;
 pub mod saga;

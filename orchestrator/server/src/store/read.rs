@@ -48,6 +48,11 @@ pub async fn get(conn: &mut PgConnection, id: Uuid) -> Result<Option<Shown>, sql
     .await
 }
 
+/// How often a saga was looked at into silence since something happened; None: there is none.
+pub async fn resends(conn: &mut PgConnection, id: Uuid) -> Result<Option<i16>, sqlx::Error> {
+    sqlx::query_scalar!("select resends from public.saga where id = $1", id).fetch_optional(conn).await
+}
+
 /// What to list; None = any.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

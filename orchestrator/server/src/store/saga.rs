@@ -281,3 +281,23 @@ pub async fn quarantine(
     .await?;
     Ok(())
 }
+
+/// Lets a quarantined saga take inputs again, and takes it off the list; false when it was not quarantined. One that is
+/// active is looked at at `now`, ms.
+pub async fn release(conn: &mut PgConnection, id: Uuid, now: i64) -> Result<bool, sqlx::Error> {
+    let released = sqlx::query_scalar!(
+        r#"with free as (
+           update public.saga
+              set quarantine = null, detail = null,
+                  wake_at = case when wake_at is not null then to_timestamp($2::bigint / 1000.0) end
+            where id = $1 and quarantine is not null
+           returning id),
+           seen as (delete from public.attention where saga_id in (select id from free) and kind = 'QUARANTINED')
+         select count(*) as "n!" from free"#,
+        id,
+        now
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(released > 0)
+}

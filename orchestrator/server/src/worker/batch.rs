@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     definitions::Registry,
-    job::{Ask, Job, Reply, Submission, Wake},
+    job::{Ask, Job, Operation, Reply, Submission, Wake},
     shared::Shared,
-    store::{self, saga::Row, submission},
+    store::{self, action, saga::Row, submission},
 };
 
 /// Constraints of ours that an input alone can violate. None so far: intake validates, the machine decides.
@@ -65,10 +65,12 @@ impl Worker {
         let mut settled = claim(&mut tx, jobs).await?;
         let (loaded, rows) = load(&mut tx, &shared.registry, jobs).await?;
         refuse_impostors(jobs, &loaded, &mut settled);
+        answer_again(&mut tx, jobs, &mut settled).await?;
         let looks = look::looks(&shared.config.driver, shared.instance, now, jobs, &rows);
         let items = items(jobs, &settled, &looks);
+        let frozen = shared.frozen.names();
         let planned = catch_unwind(AssertUnwindSafe(|| {
-            let plan = plan::plan(now, items, loaded);
+            let plan = plan::plan(now, items, loaded, &frozen);
             let writes = Writes::of(&shared, now, jobs, &plan, &rows, &looks);
             (plan, writes)
         }));
@@ -203,11 +205,41 @@ fn refuse_impostors(jobs: &[Job], loaded: &BTreeMap<Uuid, Loaded>, settled: &mut
     }
 }
 
+/// Actions that were answered before get their first answer. A request id that is taken between this look and the
+/// commit is a conflict.
+async fn answer_again(
+    conn: &mut PgConnection,
+    jobs: &[Job],
+    settled: &mut HashMap<usize, Settled>,
+) -> Result<(), Failure> {
+    let operations: Vec<(usize, &Operation)> = (jobs.iter().enumerate())
+        .filter_map(|(i, job)| match &job.ask {
+            Ask::Operate(operation) => Some((i, operation.as_ref())),
+            _ => None,
+        })
+        .collect();
+    if operations.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = operations.iter().map(|(_, o)| o.operator.request_id.clone()).collect();
+    let known = action::answered(conn, &ids).await.map_err(database)?;
+    for (i, operation) in operations {
+        let Some(first) = known.iter().find(|k| k.request_id == operation.operator.request_id) else {
+            continue;
+        };
+        let same = first.request == operation.digest;
+        let reply = if same { Reply::Answered(first.answer.clone()) } else { Reply::RequestTaken };
+        settled.insert(i, Settled::Reply(reply));
+    }
+    Ok(())
+}
+
 /// What is planned: everything that is not settled yet.
 fn items(jobs: &[Job], settled: &HashMap<usize, Settled>, looks: &HashMap<Uuid, Look>) -> Vec<Item<usize>> {
     let ask = |job: &Job| match &job.ask {
         Ask::Submit(s) => plan::Ask::Start(Arc::clone(&s.definition), s.started.clone()),
         Ask::Input(input) => plan::Ask::Fold(input.clone()),
+        Ask::Operate(operation) => plan::Ask::Fold(Input::Operator(operation.operator.clone())),
         Ask::Wake(_) => plan::Ask::Wake { resend: looks.get(&job.saga).is_some_and(|look| look.resend) },
     };
     (jobs.iter().enumerate())

@@ -29,6 +29,8 @@ pub const CALLS: usize = 2048;
 pub const MESSAGES: usize = 1024;
 /// Of each batch so much is kept for callers, however many messages wait.
 const CALLERS_SHARE: usize = 4;
+/// An idle worker looks up so often.
+const LOOK_UP_MS: u64 = 1_000;
 /// A command that did not reach the broker is sent again after this.
 const UNDELIVERED_MS: i64 = 1_000;
 
@@ -69,6 +71,8 @@ pub struct Worker {
     /// The last thing that was tried with the database failed.
     troubled: bool,
     timers: Timers,
+    /// Thaws that it has acted on.
+    thaws: u64,
 }
 
 impl Worker {
@@ -92,6 +96,7 @@ impl Worker {
             connection: None,
             troubled: false,
             timers: Timers::default(),
+            thaws: 0,
         };
         (worker, Inbox { calls: calls_in, messages: messages_in })
     }
@@ -144,8 +149,8 @@ impl Worker {
     /// Until something is there.
     async fn wait(&mut self, jobs: &mut Vec<Job>) {
         let due = self.timers.next().map(|at| (at - self.shared.clock.now_ms()).max(0) as u64);
-        // Without a timer: often enough to see that the queues were closed.
-        let due = Duration::from_millis(due.unwrap_or(60_000).min(60_000));
+        // Often enough to see that the queues were closed, or a participant thawed.
+        let due = Duration::from_millis(due.unwrap_or(60_000).min(LOOK_UP_MS));
         tokio::select! {
             job = self.messages.recv(), if !self.messages.is_closed() || !self.messages.is_empty() => jobs.extend(job),
             job = self.calls.recv(), if !self.calls.is_closed() || !self.calls.is_empty() => jobs.extend(job),
@@ -161,6 +166,11 @@ impl Worker {
             self.not_delivered(saga);
         }
         let now = self.shared.clock.now_ms();
+        let thaws = self.shared.frozen.thaws();
+        if std::mem::replace(&mut self.thaws, thaws) != thaws {
+            let driver = &self.shared.config.driver;
+            self.timers.hurry(now, driver.ramp_per_second / driver.worker_count() as f64);
+        }
         for (saga, timer) in self.timers.due(now, most / 2) {
             // While nothing gets through, what was not delivered waits here and costs nothing, but for a probe.
             let waits = timer.undelivered && self.shared.transport.is_failing();

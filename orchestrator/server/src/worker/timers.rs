@@ -42,6 +42,17 @@ impl Timers {
         }
     }
 
+    /// Looks at everything from `now` on, so many per second; what is due sooner stays.
+    pub(super) fn hurry(&mut self, now: i64, per_second: f64) {
+        let waiting: Vec<(i64, Uuid)> = self.by_time.iter().copied().collect();
+        for (n, (at, saga)) in waiting.into_iter().enumerate() {
+            let slot = now + (n as f64 * 1000.0 / per_second) as i64;
+            if let Some(timer) = self.by_saga.get(&saga).copied().filter(|_| slot < at) {
+                self.set(saga, Timer { at: slot, ..timer });
+            }
+        }
+    }
+
     /// When the next one fires, ms.
     pub(super) fn next(&self) -> Option<i64> {
         self.by_time.first().map(|(at, _)| *at)
@@ -83,6 +94,17 @@ mod tests {
         assert_eq!(timers.due(25, 9), vec![(b, timer(20))]);
         assert_eq!(timers.due(30, 9), vec![(a, timer(30))]);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn who_hurries_keeps_a_pace_and_delays_nothing() {
+        let mut timers = Timers::default();
+        for i in 0..4 {
+            timers.set(Uuid::from_u128(i), timer([5, 9_000, 9_000, 9_000][i as usize]));
+        }
+        timers.hurry(1_000, 2.0);
+        let due = timers.due(i64::MAX, 9);
+        assert_eq!(due.iter().map(|(_, timer)| timer.at).collect::<Vec<_>>(), [5, 1_500, 2_000, 2_500]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use skald_core::plan::{self, Plan};
+use skald_core::plan::{self, Fate, Plan};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
     events,
     job::{Ask, Job, Submission, Wake},
     shared::Shared,
-    store::{self, attention, saga},
+    store::{self, action, attention, saga},
 };
 
 /// Published events that one transaction deletes at most.
@@ -57,6 +57,7 @@ pub(super) struct Writes {
     pub rows: saga::Batch,
     touches: Vec<saga::Touch>,
     attention: Vec<(Uuid, Vec<plan::Attention>)>,
+    actions: Vec<action::Action>,
     /// For the transport.
     pub sends: Vec<Outgoing>,
     /// For the timers.
@@ -90,6 +91,7 @@ impl Writes {
             }
         }
         writes.outgoing(shared, now, plan, looks, &submissions, known);
+        writes.actions = actions(jobs, plan);
         writes.touch(shared, now, plan, looks, known);
         writes
     }
@@ -174,7 +176,9 @@ impl Writes {
         submissions: &HashMap<Uuid, &Submission>,
         known: &HashMap<Uuid, Known>,
     ) {
-        for send in &plan.sends {
+        let frozen = shared.frozen.names();
+        // What is not sent now waits in the saga's state, and for its timer.
+        for send in plan.sends.iter().filter(|send| !frozen.contains(&send.participant)) {
             if send.resend {
                 let why = looks.get(&send.saga).map_or(Wake::Timer, |look| look.why);
                 if !shared.may_resend(why, &send.participant, now) {
@@ -244,8 +248,28 @@ impl Writes {
         if !self.attention.is_empty() {
             attention::replace(conn, now, &self.attention).await?;
         }
+        for action in &self.actions {
+            action::insert(conn, action).await?;
+        }
         Ok(())
     }
+}
+
+/// The actions that were accepted, with their answers.
+fn actions(jobs: &[Job], plan: &Plan<usize>) -> Vec<action::Action> {
+    let accepted = |(i, fate): &(usize, Fate)| match (&jobs[*i].ask, fate) {
+        (Ask::Operate(operation), Fate::Accepted { .. }) => Some(action::Action {
+            request_id: operation.operator.request_id.clone(),
+            saga: Some(jobs[*i].saga),
+            verb: operation.operator.act.as_ref().map_or("", |act| act.name()).to_owned(),
+            actor: operation.actor.clone(),
+            reason: operation.operator.reason.clone(),
+            request: operation.digest.clone(),
+            answer: operation.answer.clone(),
+        }),
+        _ => None,
+    };
+    plan.settled.iter().filter_map(accepted).collect()
 }
 
 /// When a saga that was written is looked at next, ms; None when it has ended.

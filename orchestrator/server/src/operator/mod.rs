@@ -1,0 +1,79 @@
+//! `skald.admin.v1.AdminService`: the desk of whoever is on call. Looking reads what stands, foreseeing runs the core on a
+//! copy of it, acting hands an input to the worker like any other.
+//!
+//! - [`act`]: verbs on one saga, with dry runs
+//! - [`explain`]: one page about a saga
+//! - [`freeze`]: participants that get no commands
+//! - [`quarantine`]: sagas that take no inputs
+
+mod act;
+mod explain;
+mod freeze;
+mod quarantine;
+
+use skald_proto::admin::v1::{self as wire, admin_service_server::AdminService};
+use tonic::{Request, Response, Status};
+
+use crate::intake::{Desk, errors::BadFields, validate};
+
+#[tonic::async_trait]
+impl AdminService for Desk {
+    async fn explain(
+        &self,
+        request: Request<wire::ExplainRequest>,
+    ) -> Result<Response<wire::ExplainResponse>, Status> {
+        explain::explain(self, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn act(&self, request: Request<wire::ActRequest>) -> Result<Response<wire::ActResponse>, Status> {
+        act::act(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn release_quarantine(
+        &self,
+        request: Request<wire::ReleaseQuarantineRequest>,
+    ) -> Result<Response<wire::ReleaseQuarantineResponse>, Status> {
+        quarantine::release(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn freeze_participant(
+        &self,
+        request: Request<wire::FreezeParticipantRequest>,
+    ) -> Result<Response<wire::FreezeParticipantResponse>, Status> {
+        freeze::freeze(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn thaw_participant(
+        &self,
+        request: Request<wire::ThawParticipantRequest>,
+    ) -> Result<Response<wire::ThawParticipantResponse>, Status> {
+        freeze::thaw(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_participants(
+        &self,
+        _: Request<wire::ListParticipantsRequest>,
+    ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
+        Ok(Response::new(freeze::list(self)))
+    }
+}
+
+/// Who acts and why: every action carries it.
+struct Signed<'a> {
+    request_id: &'a str,
+    actor: &'a str,
+    reason: &'a str,
+}
+
+impl Signed<'_> {
+    fn check(&self, bad: &mut BadFields) {
+        validate::key(bad, "request_id", self.request_id);
+        validate::text(bad, "actor", self.actor, 1, 128);
+        validate::text(bad, "reason", self.reason, 1, 1024);
+    }
+
+    /// As it stands in histories.
+    fn name(&self) -> String {
+        format!("operator:{}", self.actor)
+    }
+}
