@@ -108,9 +108,30 @@ pub struct Write {
     pub attention: Option<Vec<Attention>>,
 }
 
+/// Why something stands in the operators' inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It waits for a person.
+    Parked,
+    /// A person vouched for it: it stays visible.
+    Vouched,
+}
+
+impl Kind {
+    /// As the table has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Parked => "PARKED",
+            Kind::Vouched => "VOUCHED",
+        }
+    }
+}
+
 /// One reason why a saga needs a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attention {
+    /// What kind of reason.
+    pub kind: Kind,
     /// "" = the saga itself.
     pub step: String,
     /// "" = the saga itself, or a signal.
@@ -336,9 +357,11 @@ fn send(saga: Uuid, loaded: &Loaded, command: CommandRef, resend: bool) -> Send 
 
 /// Why a saga needs a person, as it stands.
 fn attention(saga: &Loaded) -> Vec<Attention> {
-    let entry = |step: &str, participant: &str, why: &str| {
+    let entry = |kind, step: &str, why: &str| {
         let (code, message) = why.split_once(": ").unwrap_or((why, ""));
+        let participant = saga.definition.index(step).map_or("", |i| &saga.definition.steps[i].participant);
         Attention {
+            kind,
             step: step.into(),
             participant: participant.into(),
             code: code.into(),
@@ -346,10 +369,11 @@ fn attention(saga: &Loaded) -> Vec<Attention> {
         }
     };
     let state = &saga.state;
-    let own = (!state.parked.is_empty()).then(|| entry("", "", &state.parked));
-    let steps = state.steps.iter().filter(|s| !s.parked.is_empty()).map(|step| {
-        let participant = saga.definition.index(&step.name).map(|i| &saga.definition.steps[i].participant);
-        entry(&step.name, participant.map_or("", |p| p), &step.parked)
-    });
-    own.into_iter().chain(steps).collect()
+    let own = (!state.parked.is_empty()).then(|| entry(Kind::Parked, "", &state.parked));
+    let parked = state.steps.iter().filter(|s| !s.parked.is_empty());
+    let vouched = state.steps.iter().filter(|s| s.vouched);
+    own.into_iter()
+        .chain(parked.map(|step| entry(Kind::Parked, &step.name, &step.parked)))
+        .chain(vouched.map(|step| entry(Kind::Vouched, &step.name, "VOUCHED: a person's word stands for it")))
+        .collect()
 }

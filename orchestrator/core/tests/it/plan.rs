@@ -10,7 +10,7 @@ use skald_core::{
     Definition, Input,
     definition::parse,
     input::{self, Answer, CancelRequested, Outcome, Verb},
-    plan::{Ask, Fate, Item, Loaded, Plan, plan},
+    plan::{Ask, Fate, Item, Kind, Loaded, Plan, plan},
     state::{self, State},
 };
 use uuid::Uuid;
@@ -137,8 +137,16 @@ fn said(plan: &Plan<usize>) -> String {
             writeln!(out, "  event at {version}: {}", support::event_line(event)).unwrap();
         }
         if let Some(attention) = &write.attention {
-            let words =
-                attention.iter().map(|a| format!("[{}/{} {}: {}]", a.step, a.participant, a.code, a.message));
+            let words = attention.iter().map(|a| {
+                format!(
+                    "[{}{}/{} {}: {}]",
+                    if a.kind == Kind::Vouched { "VOUCHED " } else { "" },
+                    a.step,
+                    a.participant,
+                    a.code,
+                    a.message
+                )
+            });
             writeln!(out, "  attention {}", words.collect::<String>()).unwrap();
         }
         assert_eq!(write.bytes, state::encode(&write.state));
@@ -442,6 +450,21 @@ fn of_a_frozen_participant_no_deadline_fires() {
         r#"
         0: NotDue: nothing is due
         looked at 1: deadline +30m, in flight: true
+        "#,
+    );
+}
+
+#[test]
+fn what_was_vouched_for_stays_in_sight() {
+    let skipped = saga(&order()).started_with(&[("pay", "p1")]).succeeded("reserve").skipped("charge");
+    batch(5).with(1, &skipped).outcome(1, "charge", Verb::SealRun, support::sealed()).plan().expect(
+        r#"
+        0: version 4
+        update 1 3 -> 4 Running
+        deadline +14days5ms, in flight: false
+        row 4 +5ms rules 1 OUTCOME by actor-0
+        event at 4: Stage PAID
+        attention [VOUCHED charge/payment VOUCHED: a person's word stands for it]
         "#,
     );
 }

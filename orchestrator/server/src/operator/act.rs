@@ -61,7 +61,8 @@ pub(super) async fn act(desk: &Desk, request: wire::ActRequest) -> Result<wire::
         return Ok(answer);
     }
     let signed = signed(&request);
-    let operation = Operation { operator, actor: signed.name(), digest, answer: answer.encode_to_vec() };
+    let operation =
+        Operation { operator, actor: request.actor.clone(), digest, answer: answer.encode_to_vec() };
     match desk.ask(saga, signed.name(), Ask::Operate(Box::new(operation))).await? {
         Reply::Accepted => Ok(answer),
         Reply::Answered(first) => again(&first),

@@ -5,6 +5,7 @@ mod explain;
 mod faults;
 mod grpc;
 mod happy;
+mod operator;
 mod outbox;
 mod poison;
 mod replay;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skald_kit::{config::Secret, lifecycle::Shutdown};
 use skald_proto::{
+    admin::v1::admin_service_client::AdminServiceClient,
     order::v1::{self as order, order_service_client::OrderServiceClient},
     saga::v1::{self as saga, saga_service_client::SagaServiceClient},
 };
@@ -101,6 +102,10 @@ impl World {
         OrderServiceClient::new(self.channel())
     }
 
+    pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel())
+    }
+
     pub(crate) fn sagas(&self) -> SagaServiceClient<Channel> {
         SagaServiceClient::new(self.channel())
     }
@@ -119,6 +124,17 @@ impl World {
     /// Submits an order; gives its id.
     pub(crate) async fn place(&self, request: order::SubmitOrderRequest) -> String {
         self.orders().submit_order(request).await.unwrap().into_inner().order_id
+    }
+
+    /// A saga of another definition, with any input.
+    pub(crate) async fn start_saga(&self, definition: &str, key: &str) -> String {
+        let start = saga::StartRequest {
+            definition: definition.into(),
+            idempotency_key: key.into(),
+            input: Some(Default::default()),
+            ..Default::default()
+        };
+        self.sagas().start(start).await.unwrap().into_inner().saga_id
     }
 
     pub(crate) async fn order(&self, id: &str) -> order::Order {
