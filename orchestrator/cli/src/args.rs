@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, dev, migrate, orders, output::Format, sagas, serve, stock, topics};
+use crate::{
+    bench, dev, migrate, operator::participants, orders, output::Format, sagas, serve, stock, topics,
+};
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
 #[derive(Debug, Parser)]
@@ -48,8 +50,10 @@ pub(crate) enum Command {
     Order(orders::Args),
     /// Show and change stock
     Stock(stock::Args),
-    /// Show sagas, their steps and their history
+    /// Show sagas, explain and repair them
     Saga(sagas::Args),
+    /// Freeze and thaw participants
+    Participant(participants::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -65,6 +69,7 @@ impl Command {
             Command::Order(args) => args.format(),
             Command::Stock(args) => args.format(),
             Command::Saga(args) => args.format(),
+            Command::Participant(args) => args.format(),
             Command::Dev(_)
             | Command::Serve(_)
             | Command::Migrate(_)

@@ -8,6 +8,7 @@ pub mod client;
 pub mod dev;
 pub mod exit;
 mod migrate;
+pub mod operator;
 pub mod orders;
 pub mod output;
 pub mod sagas;
@@ -47,6 +48,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Order(args) => orders::run(args).await?,
         Command::Stock(args) => stock::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
+        Command::Participant(args) => operator::participants::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Topics(args) => topics::run(args).await?,
         Command::Bench(args) => return Ok(bench::run(args).await?),

@@ -59,3 +59,19 @@ pub fn read<M: prost::Message + prost::Name + Default>(text: &str) -> Result<M, 
     reader.end().map_err(|error| error.to_string())?;
     message.transcode_to().map_err(|error| error.to_string())
 }
+
+/// Reads any message of the contracts from JSON that says its `@type`.
+///
+/// # Errors
+/// What is wrong.
+pub fn read_any(text: &str) -> Result<Any, String> {
+    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let object = value.as_object_mut().ok_or("must be an object with an @type")?;
+    let named = object.remove("@type").and_then(|name| name.as_str().map(str::to_owned));
+    let named = named.ok_or("must have an @type, such as skald.inventory.v1.Reserved")?;
+    let name = named.rsplit('/').next().unwrap_or_default();
+    let descriptor = POOL.get_message_by_name(name).ok_or_else(|| format!("{name} is in no contract"))?;
+    let message = DynamicMessage::deserialize(descriptor, value).map_err(|error| error.to_string())?;
+    let value = prost::Message::encode_to_vec(&message);
+    Ok(Any { type_url: format!("type.googleapis.com/{name}"), value })
+}

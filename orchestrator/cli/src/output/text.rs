@@ -16,6 +16,19 @@ pub fn precise(at: Option<&Timestamp>) -> String {
     }
 }
 
+/// How far a time is from `now` (seconds): `12 s ago`, `in 3 min`; empty when there is none.
+pub fn ago(at: Option<&Timestamp>, now: i64) -> String {
+    let Some(at) = at else { return String::new() };
+    let seconds = now - at.seconds;
+    let (n, unit) = match seconds.unsigned_abs() {
+        n @ 0..=119 => (n, "s"),
+        n @ 120..=7_199 => (n / 60, "min"),
+        n @ 7_200..=172_799 => (n / 3_600, "h"),
+        n => (n / 86_400, "d"),
+    };
+    if seconds < 0 { format!("in {n} {unit}") } else { format!("{n} {unit} ago") }
+}
+
 /// Digits behind the point (ISO 4217). Two, but for these.
 fn digits(currency: &str) -> usize {
     match currency {

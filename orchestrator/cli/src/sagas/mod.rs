@@ -1,14 +1,18 @@
-//! `skald saga`: a client of `skald.saga.v1.SagaService`.
+//! `skald saga`: a client of `skald.saga.v1.SagaService`, and of the operator's desk where something is done.
 
 pub mod view;
 
-use skald_proto::saga::v1::{
-    GetRequest, HistoryRequest, ListRequest, Saga, SagaStatus, saga_service_client::SagaServiceClient,
+use skald_proto::{
+    admin::v1::{self as admin, action::Verb},
+    saga::v1::{
+        GetRequest, HistoryRequest, ListRequest, Saga, SagaStatus, saga_service_client::SagaServiceClient,
+    },
 };
 
 use crate::{
     client::Orchestrator,
     exit::{Exit, Failure},
+    operator::{act, explain},
     output::{self, Format, json},
 };
 
@@ -29,6 +33,24 @@ enum Command {
     History(One),
     /// Show many, newest first
     List(List),
+    /// Say where one stands, what it waits for, what happens next by itself, and what you can do
+    Explain(One),
+    /// Try again now what waits to be tried again
+    Retry(act::Retry),
+    /// Take a step's action as done, on your word
+    Skip(act::Skip),
+    /// Take a step's undo as done by hand, on your word; or a contradiction as looked into
+    Resolve(act::Resolve),
+    /// Undo what was done, as long as the step of no return has not happened
+    Compensate(act::On),
+    /// Cancel it, as its customer would
+    Cancel(act::On),
+    /// Send nothing for it, let none of its deadlines fire
+    Pause(act::On),
+    /// Go on after a pause
+    Resume(act::On),
+    /// Let a quarantined one take inputs again
+    Release(act::Release),
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +108,14 @@ impl Args {
         match &self.command {
             Command::Get(args) | Command::History(args) => args.server.format(),
             Command::List(args) => args.server.format(),
+            Command::Explain(args) => args.server.format(),
+            Command::Retry(args) => args.format(),
+            Command::Skip(args) => args.format(),
+            Command::Resolve(args) => args.format(),
+            Command::Compensate(on) | Command::Cancel(on) | Command::Pause(on) | Command::Resume(on) => {
+                on.format()
+            }
+            Command::Release(args) => args.format(),
         }
     }
 }
@@ -100,6 +130,15 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         }
         Command::History(args) => history(args).await?,
         Command::List(args) => list(args).await?,
+        Command::Explain(One { saga_id, server }) => return explain::run(saga_id, server).await,
+        Command::Retry(args) => return args.run().await,
+        Command::Skip(args) => return args.run().await,
+        Command::Resolve(args) => return args.run().await,
+        Command::Compensate(on) => return act::act(on, Verb::Compensate(admin::Compensate {})).await,
+        Command::Cancel(on) => return act::act(on, Verb::Cancel(admin::Cancel {})).await,
+        Command::Pause(on) => return act::act(on, Verb::Pause(admin::Pause {})).await,
+        Command::Resume(on) => return act::act(on, Verb::Resume(admin::Resume {})).await,
+        Command::Release(args) => return args.run().await,
     }
     Ok(Exit::Ok)
 }

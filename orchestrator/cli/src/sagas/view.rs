@@ -74,7 +74,8 @@ pub fn one(saga: &Saga, colours: bool) -> String {
     format!("{head}\n\n{}", steps(&saga.steps, colours))
 }
 
-fn steps(steps: &[Step], colours: bool) -> String {
+/// The steps of one.
+pub(crate) fn steps(steps: &[Step], colours: bool) -> String {
     let mut table = Table::new(&["STEP", "PARTICIPANT", "STATUS", ">EPOCH", ">ATTEMPT", "DEADLINE", "NOTES"]);
     for step in steps {
         let status = step.status();

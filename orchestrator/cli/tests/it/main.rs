@@ -5,6 +5,7 @@
 mod board;
 mod commands;
 mod demo;
+mod desk;
 mod e2e;
 mod problems;
 mod tables;

@@ -5,7 +5,7 @@ use skald_core::{
     Definition, Input, State,
     flight::{self, Deadline},
     input::{Act, Operator, Payload, Resolve, Retry, Skip, Unit},
-    state::{self, Phase, StepStatus},
+    state::{self, StepStatus},
 };
 use skald_kit::kafka::partition_for_id;
 use skald_proto::{admin::v1 as wire, saga::v1 as saga};
@@ -179,7 +179,7 @@ impl Page<'_> {
             let foreseen = act::foresee(self.definition, self.row, now, Input::Operator(operator))?;
             let Ok(foreseen) = foreseen else { continue };
             let told = act::told(self.definition, &foreseen);
-            let text = words(&told, foreseen.after.phase());
+            let text = words(&told);
             possible.push(wire::Possible {
                 action: Some(wire::Action { verb: Some(action) }),
                 text,
@@ -215,7 +215,7 @@ impl Page<'_> {
 }
 
 /// What follows, in words.
-fn words(told: &wire::ActResponse, phase: Phase) -> String {
+fn words(told: &wire::ActResponse) -> String {
     let name = |n: i32| {
         let status = saga::StepStatus::try_from(n).unwrap_or_default();
         status.as_str_name().trim_start_matches("STEP_STATUS_").to_owned()
@@ -224,6 +224,6 @@ fn words(told: &wire::ActResponse, phase: Phase) -> String {
         told.steps.iter().map(|s| format!("{} becomes {}", s.step, name(s.to))).collect();
     let sends = told.commands.iter();
     parts.extend(sends.map(|c| format!("{} of {} goes to {}", c.verb, c.step, c.participant)));
-    parts.push(format!("the saga is {}", format!("{phase:?}").to_uppercase()));
+    parts.push(format!("the saga is {}", told.status().as_str_name().trim_start_matches("SAGA_STATUS_")));
     parts.join(", ")
 }

@@ -1,0 +1,132 @@
+//! What operators see. Pure.
+
+use skald_proto::{
+    admin::v1::{self as admin, action::Verb},
+    saga::v1::{SagaStatus, StepStatus},
+};
+
+use crate::{
+    output::{
+        style::Tone,
+        table::{Cell, Table},
+        text::{ago, time},
+    },
+    sagas,
+};
+
+/// What an action did or would do.
+pub fn answer(answer: &admin::ActResponse, title: &str, colours: bool) -> String {
+    let status = answer.status().as_str_name().trim_start_matches("SAGA_STATUS_");
+    let mut lines =
+        vec![format!("{} (version {}, {status})", Tone::Strong.paint(title, colours), answer.version)];
+    for step in &answer.steps {
+        let name = |status: StepStatus| status.as_str_name().trim_start_matches("STEP_STATUS_");
+        let vouched = if step.vouched { ", on your word" } else { "" };
+        lines.push(format!("  {}: {} → {}{vouched}", step.step, name(step.from()), name(step.to())));
+    }
+    for command in &answer.commands {
+        lines.push(format!("  send {}", sent(command)));
+    }
+    if answer.commands.is_empty() {
+        let paused = answer.status() == SagaStatus::Paused;
+        lines.push(if paused {
+            "  send nothing until it is resumed".into()
+        } else {
+            "  send nothing".into()
+        });
+    }
+    lines.join("\n")
+}
+
+fn sent(c: &admin::PlannedCommand) -> String {
+    let admin::PlannedCommand { participant, step, verb, action, epoch, attempt } = c;
+    format!("{verb} of {step} to {participant} ({action}, epoch {epoch}, attempt {attempt})")
+}
+
+/// One page about a saga; `now` in seconds.
+pub fn page(page: &admin::ExplainResponse, now: i64, colours: bool) -> String {
+    let saga = page.saga.clone().unwrap_or_default();
+    let head = |text: &str| Tone::Strong.paint(text, colours);
+    let mut out = vec![format!("{} {}", head(&saga.saga_id), page.stands)];
+    let since = ago(saga.updated_at.as_ref(), now);
+    out.push(format!(
+        "{}, version {}, customer {}, last change {} ({since})",
+        saga.definition,
+        saga.version,
+        saga.customer_id,
+        time(saga.updated_at.as_ref())
+    ));
+    out.push(String::new());
+    out.push(sagas::view::steps(&saga.steps, colours));
+    out.push(String::new());
+    out.push(head("It waits for"));
+    if page.waits.is_empty() {
+        out.push("  nothing".into());
+    }
+    for wait in &page.waits {
+        out.push(format!("  {}, since {}", wait.text, ago(wait.since.as_ref(), now)));
+        if !wait.sent_to.is_empty() {
+            let looks = if wait.resends > 0 {
+                format!(", {} looks into silence", wait.resends)
+            } else {
+                String::new()
+            };
+            out.push(Tone::Dim.paint(&format!("    {}{looks}", wait.sent_to), colours));
+        }
+    }
+    out.push(head("What happens by itself"));
+    if page.upcoming.is_empty() {
+        out.push("  nothing".into());
+    }
+    for next in &page.upcoming {
+        out.push(format!("  {} ({})  {}", time(next.at.as_ref()), ago(next.at.as_ref(), now), next.text));
+    }
+    out.push(head("What you can do"));
+    if page.possible.is_empty() {
+        let quarantined = !saga.quarantine.is_empty();
+        out.push(if quarantined {
+            "  skald saga release, once its cause is mended".into()
+        } else {
+            "  nothing".into()
+        });
+    }
+    let mut table = Table::new(&["", "", ""]);
+    for possible in &page.possible {
+        let verb = possible.action.as_ref().and_then(|action| action.verb.as_ref());
+        table.row([Cell::from(""), Cell::from(words(verb)), Cell::from(&possible.text)]);
+    }
+    out.extend(table.lines(colours).into_iter().skip(1));
+    out.join("\n")
+}
+
+/// A verb as it is typed.
+fn words(verb: Option<&Verb>) -> String {
+    match verb {
+        Some(Verb::Retry(r)) => format!("retry --step {}", r.step),
+        Some(Verb::Skip(s)) if s.result.is_some() => format!("skip --step {} --result FILE", s.step),
+        Some(Verb::Skip(s)) => format!("skip --step {}", s.step),
+        Some(Verb::Resolve(r)) if r.step.is_empty() => "resolve".into(),
+        Some(Verb::Resolve(r)) => format!("resolve --step {}", r.step),
+        Some(Verb::Compensate(_)) => "compensate".into(),
+        Some(Verb::Cancel(_)) => "cancel".into(),
+        Some(Verb::Pause(_)) => "pause".into(),
+        Some(Verb::Resume(_)) => "resume".into(),
+        None => String::new(),
+    }
+}
+
+/// Who there is, and who is frozen.
+pub fn participants(all: &[admin::Participant], colours: bool) -> String {
+    let mut table = Table::new(&["PARTICIPANT", "FROZEN SINCE (UTC)", "BY", "RAMP UNTIL (UTC)", "WHY"]);
+    for one in all {
+        let tone = if one.frozen_at.is_some() { Tone::Bad } else { Tone::Plain };
+        table.row([
+            Cell::new(&one.name, tone),
+            time(one.frozen_at.as_ref()).into(),
+            Cell::from(&one.frozen_by),
+            time(one.ramp_until.as_ref()).into(),
+            Cell::from(&one.reason),
+        ]);
+    }
+    table.render(colours)
+}
