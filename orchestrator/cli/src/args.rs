@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench, dev, migrate, operator::participants, orders, output::Format, sagas, serve, stock, topics,
+    audit, bench, dev, migrate, operator::participants, orders, output::Format, sagas, serve, stock, topics,
 };
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Saga(sagas::Args),
     /// Freeze and thaw participants
     Participant(participants::Args),
+    /// Check that stock and money add up, over all databases
+    Audit(audit::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -70,6 +72,7 @@ impl Command {
             Command::Stock(args) => args.format(),
             Command::Saga(args) => args.format(),
             Command::Participant(args) => args.format(),
+            Command::Audit(args) => args.format(),
             Command::Dev(_)
             | Command::Serve(_)
             | Command::Migrate(_)

@@ -3,6 +3,7 @@
 //! A library only so that its own tests can look at what it prints.
 
 mod args;
+pub mod audit;
 pub mod bench;
 pub mod client;
 pub mod dev;
@@ -49,6 +50,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Stock(args) => stock::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
         Command::Participant(args) => operator::participants::run(args).await?,
+        Command::Audit(args) => audit::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Topics(args) => topics::run(args).await?,
         Command::Bench(args) => return Ok(bench::run(args).await?),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test that kills says what it hit")]
 
+mod audit;
 mod board;
 mod commands;
 mod demo;

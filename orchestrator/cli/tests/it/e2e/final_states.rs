@@ -62,6 +62,27 @@ async fn every_order_ends_as_it_must() {
     let ends = audit::at_rest(&world, &shop).await;
     let expected = [("COMPLETED", 7), ("CUSTOMER", 3), ("OUT_OF_STOCK", 1), ("PAYMENT_DECLINED", 3)];
     assert_eq!(ends, BTreeMap::from(expected.map(|(end, orders)| (end.to_owned(), orders))));
+    audit_finds_what_somebody_spoilt(&world).await;
+}
+
+/// Money that was not given back, goods that nobody sold, goods of nobody.
+async fn audit_finds_what_somebody_spoilt(world: &World) {
+    let unpaid =
+        "update public.charge set state = 'C', refund_ref = null where state = 'R' returning saga_id";
+    let kept: Vec<Uuid> =
+        sqlx::query_scalar(unpaid).fetch_all(&mut world.sql(Kind::Payment).await).await.unwrap();
+    let sold = "update public.stock set committed = committed + 1, stocked = stocked + 1 where sku = $1";
+    let mut inventory = world.sql(Kind::Inventory).await;
+    sqlx::query(sold).bind(TEA).execute(&mut inventory).await.unwrap();
+    let nobody = "insert into public.reservation (saga_id, step, epoch, state, skus, quantities)
+                  values ($1, 'reserve', 1, 'H', '{ghost}', '{1}')";
+    sqlx::query(nobody).bind(Uuid::max()).execute(&mut inventory).await.unwrap();
+    let (code, out, _) = audit::by_command(world);
+    assert_eq!(code, 1, "{out}");
+    assert!(!kept.is_empty());
+    for id in kept.into_iter().map(|id| id.to_string()).chain([TEA.into(), Uuid::max().to_string()]) {
+        assert!(out.contains(&id), "{id} in\n{out}");
+    }
 }
 
 async fn paid_at_once(shop: &Shop) {

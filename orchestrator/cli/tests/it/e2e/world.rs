@@ -152,6 +152,11 @@ impl World {
         &self.services[&kind]
     }
 
+    /// A service's database.
+    pub(crate) fn url(&self, kind: Kind) -> &str {
+        &self.urls[&kind]
+    }
+
     /// A connection of the test's own to a service's database.
     pub(crate) async fn sql(&self, kind: Kind) -> PgConnection {
         PgConnection::connect(&self.urls[&kind]).await.expect("the database answers")

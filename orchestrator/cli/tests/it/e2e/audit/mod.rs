@@ -42,6 +42,7 @@ pub(crate) async fn at_rest(world: &World, shop: &Shop) -> Ends {
     stock::judge(&mut world.sql(Kind::Inventory).await, &world.stocked, &ledger, &ended, &mut findings).await;
     money::judge(&mut world.sql(Kind::Payment).await, &ledger, &ended, &mut findings).await;
     leftovers::judge(world, &ended, &mut findings).await;
+    command(world, &mut findings);
     assert!(findings.0.is_empty(), "{} things are wrong:\n{}", findings.0.len(), findings.0.join("\n"));
     let mut ends = Ends::new();
     for how in ended.values() {
@@ -49,6 +50,20 @@ pub(crate) async fn at_rest(world: &World, shop: &Shop) -> Ends {
         *ends.entry(name).or_default() += 1;
     }
     ends
+}
+
+/// What `skald audit` says: exit code, standard output and standard error.
+pub(crate) fn by_command(world: &World) -> (i32, String, String) {
+    let url = |kind: Kind| format!("--{}={}", kind.name(), world.url(kind));
+    let urls = Kind::ALL.map(url);
+    let args: Vec<&str> = ["audit"].into_iter().chain(urls.iter().map(String::as_str)).collect();
+    crate::commands::ended(&crate::commands::skald(&args))
+}
+
+/// What whoever is on call would ask finds nothing either.
+fn command(world: &World, findings: &mut Findings) {
+    let (code, out, err) = by_command(world);
+    findings.check(code == 0 && out.contains("all adds up"), || format!("skald audit: {code}\n{out}{err}"));
 }
 
 /// Until no saga is under way, no call is open, and every event is at the broker.
