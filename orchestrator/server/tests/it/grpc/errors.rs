@@ -47,6 +47,31 @@ async fn every_bad_field_is_named_and_nothing_is_stored() {
             line("unit_price_minor")
         ]
     );
+    let mut wrong = draft();
+    wrong.note = "n".repeat(1001);
+    wrong.payment_token = Some("a\0b".into());
+    wrong.lines.push(wrong.lines[0].clone());
+    wrong.lines.push(order::OrderLine {
+        sku: "B".into(),
+        quantity: 1_000_000,
+        unit_price_minor: 1_000_000_000_000,
+        seller_id: "s".repeat(65),
+    });
+    let submit = order::SubmitOrderRequest { idempotency_key: "k".into(), order: Some(wrong) };
+    assert_eq!(
+        bad_fields(&refused(orders.submit_order(submit).await, Code::InvalidArgument)),
+        [
+            "order.note",
+            "order.payment_token",
+            "order.lines[1].sku",
+            "order.lines[2].seller_id",
+            "order.lines"
+        ]
+    );
+    let many = order::OrderDraft { lines: vec![draft().lines.remove(0); 101], ..draft() };
+    let submit = order::SubmitOrderRequest { idempotency_key: "k".into(), order: Some(many) };
+    let status = refused(orders.submit_order(submit).await, Code::InvalidArgument);
+    assert!(bad_fields(&status).contains(&"order.lines".to_owned()), "{status:?}");
     let nothing = orders.submit_order(order::SubmitOrderRequest::default()).await;
     assert_eq!(bad_fields(&refused(nothing, Code::InvalidArgument)), ["idempotency_key", "order"]);
 
