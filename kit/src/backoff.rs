@@ -16,9 +16,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Gaps that double from 50 ms to 5 s, with jitter, without an end.
 pub fn gaps() -> impl Iterator<Item = Duration> + Send {
+    gaps_within(LONGEST)
+}
+
+fn gaps_within(longest: Duration) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
         .with_min_delay(FIRST)
-        .with_max_delay(LONGEST)
+        .with_max_delay(longest)
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()
@@ -29,13 +33,28 @@ pub fn gaps() -> impl Iterator<Item = Duration> + Send {
 ///
 /// `what` completes the log line "cannot …": `forever("connect to PostgreSQL", …)`. A warning is written for
 /// the first failure and then for each tenth, so that a long outage does not fill the log.
-pub async fn forever<T, E, F, Fut>(what: &str, shutdown: &Shutdown, mut attempt: F) -> Option<T>
+pub async fn forever<T, E, F, Fut>(what: &str, shutdown: &Shutdown, attempt: F) -> Option<T>
 where
     E: Display,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut gaps = gaps();
+    forever_within(LONGEST, what, shutdown, attempt).await
+}
+
+/// The same with gaps of at most `longest`, and as much again of jitter.
+pub async fn forever_within<T, E, F, Fut>(
+    longest: Duration,
+    what: &str,
+    shutdown: &Shutdown,
+    mut attempt: F,
+) -> Option<T>
+where
+    E: Display,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut gaps = gaps_within(longest);
     let mut failures = 0_u32;
     loop {
         let result = tokio::select! {
@@ -52,7 +71,7 @@ where
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(gaps.next().unwrap_or(LONGEST)) => {}
+            () = tokio::time::sleep(gaps.next().unwrap_or(longest)) => {}
             () = shutdown.requested() => return None,
         }
     }

@@ -17,6 +17,8 @@ pub const BEAT: Duration = Duration::from_secs(1);
 /// Who is so late, by the database's clock, counts as dead; after a start of the database everybody has this
 /// time to beat again. It may be frozen and come back: what it holds must stand that.
 pub const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// A database that was away is found again so soon, so that a heart beats well before [`DEAD_AFTER`] its return.
+const AGAIN: Duration = Duration::from_millis(500);
 /// A beat that hangs so long is given up, and the connection with it.
 const HUNG: Duration = Duration::from_secs(2);
 
@@ -95,7 +97,7 @@ impl Instance {
                 Ok::<_, sqlx::Error>(connection)
             };
             let Some(mut connection) =
-                backoff::forever("say that this instance lives", &shutdown, connect).await
+                backoff::forever_within(AGAIN, "say that this instance lives", &shutdown, connect).await
             else {
                 return Ok(());
             };

@@ -8,7 +8,7 @@ use std::{
 
 use futures::TryStreamExt as _;
 use skald_core::state::Status;
-use skald_kit::{backoff, health, instance, kafka::partition_for_id, lifecycle::Shutdown, pg};
+use skald_kit::{backoff, health, ids, instance, kafka::partition_for_id, lifecycle::Shutdown, pg};
 use sqlx::PgConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const COUNT_SHARE: u32 = 20;
 /// How often partitions and old keys are looked after.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
+/// Who was to be looked at so long ago, and was not, is overdue.
+const OVERDUE_MS: i64 = 60_000;
 /// When it did not work.
 const TIDY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -181,11 +183,16 @@ impl Keeper {
         if let Err(error) = self.shared.registry.refresh(conn).await {
             tracing::warn!(%error, "definitions could not be read");
         }
-        let by_status = wake::active(conn).await?;
-        let total: i64 = by_status.iter().map(|(_, n)| n).sum();
+        let now = self.shared.clock.now_ms();
+        let by_status = wake::active(conn, now - OVERDUE_MS).await?;
+        let total: i64 = by_status.iter().map(|a| a.n).sum();
+        let overdue: i64 = by_status.iter().map(|a| a.overdue).sum();
+        metrics::gauge!("skald_sagas_overdue").set(overdue as f64);
+        let oldest = by_status.iter().filter_map(|a| a.oldest.and_then(ids::timestamp_ms)).min();
+        metrics::gauge!("skald_saga_oldest_seconds").set((now - oldest.unwrap_or(now)) as f64 / 1000.0);
         self.shared.active.store(total, Ordering::Relaxed);
         for status in [Status::Running, Status::Compensating, Status::Parked, Status::Paused] {
-            let n = by_status.iter().find(|(s, _)| *s == status as i16).map_or(0, |(_, n)| *n);
+            let n = by_status.iter().find(|a| a.status == status as i16).map_or(0, |a| a.n);
             let name = format!("{status:?}").to_lowercase();
             metrics::gauge!("skald_sagas_active", "status" => name).set(n as f64);
         }

@@ -37,12 +37,29 @@ pub fn owned_by(conn: &mut PgConnection, owner: Uuid) -> BoxStream<'_, Result<Uu
     .fetch(conn)
 }
 
-/// Active sagas, by status.
-pub async fn active(conn: &mut PgConnection) -> Result<Vec<(i16, i64)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select status, count(*) as "n!" from public.saga where wake_at is not null group by status"#
+/// Active sagas of one status.
+#[derive(Debug)]
+pub struct Active {
+    /// [`skald_core::state::Status`].
+    pub status: i16,
+    /// How many.
+    pub n: i64,
+    /// Those among them that were to be looked at before the given time, and are not quarantined.
+    pub overdue: i64,
+    /// The oldest one's id, in which its time is.
+    pub oldest: Option<Uuid>,
+}
+
+/// Active sagas, by status; overdue are those that nobody has looked at since `before`, ms.
+pub async fn active(conn: &mut PgConnection, before: i64) -> Result<Vec<Active>, sqlx::Error> {
+    sqlx::query_as!(
+        Active,
+        r#"select status, count(*) as "n!",
+                  count(*) filter (where wake_at < to_timestamp($1::bigint / 1000.0) and quarantine is null) as "overdue!",
+                  min(id::text)::uuid as oldest
+             from public.saga where wake_at is not null group by status"#,
+        before
     )
     .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|r| (r.status, r.n)).collect())
+    .await
 }

@@ -289,7 +289,16 @@ impl Shared {
         match why {
             // It never got there: no repetition, so no budget.
             Wake::Undelivered | Wake::Orphan(_) => true,
-            Wake::Timer | Wake::Net => !self.transport.is_failing() && self.budget.take(participant, now),
+            Wake::Timer | Wake::Net if self.transport.is_failing() => false,
+            Wake::Timer | Wake::Net => {
+                let enough = self.budget.take(participant, now);
+                if !enough {
+                    let participant = participant.to_owned();
+                    metrics::counter!("skald_resend_budget_exhausted_total", "participant" => participant)
+                        .increment(1);
+                }
+                enough
+            }
         }
     }
 }
