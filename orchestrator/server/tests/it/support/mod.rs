@@ -12,7 +12,7 @@ pub(crate) use load::Load;
 pub(crate) use participant::{Participant, no, yes};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use reader::Reader;
-pub(crate) use world::{World, draft, later};
+pub(crate) use world::{World, draft, later, unfinished};
 
 /// How long anything may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

@@ -185,15 +185,9 @@ impl World {
 
     /// Waits until the orchestrators have finished everything in a topic: its committed offsets are its ends.
     pub(crate) async fn all_finished(&self, topic: &str) {
-        let kafka = &self.config.kafka;
-        let (topic, group) = (kafka.topic(topic), kafka.topic("skald-orchestrator"));
-        let partitions = kafka.partitions;
-        let config = skald_kit::kafka::client_config(kafka).set("group.id", group).clone();
-        let what = format!("{topic} is finished");
+        let what = format!("{} is finished", self.config.kafka.topic(topic));
         skald_harness::eventually(&what, DEADLINE, async || {
-            let (config, topic) = (config.clone(), topic.clone());
-            let asked = tokio::task::spawn_blocking(move || behind(&config, &topic, partitions));
-            let behind = asked.await.unwrap();
+            let behind = unfinished(&self.config, topic).await;
             if behind.is_empty() { Ok(()) } else { Err(behind) }
         })
         .await;
@@ -208,7 +202,15 @@ impl World {
     }
 }
 
-/// Partitions whose committed offset is not their end, with both.
+/// What the orchestrators have not finished in a topic: partitions whose committed offset is not their end, with both.
+pub(crate) async fn unfinished(config: &Config, topic: &str) -> Vec<(i32, rdkafka::Offset, i64)> {
+    let kafka = &config.kafka;
+    let (topic, group, partitions) =
+        (kafka.topic(topic), kafka.topic("skald-orchestrator"), kafka.partitions);
+    let client = skald_kit::kafka::client_config(kafka).set("group.id", group).clone();
+    tokio::task::spawn_blocking(move || behind(&client, &topic, partitions)).await.unwrap()
+}
+
 fn behind(config: &rdkafka::ClientConfig, topic: &str, partitions: i32) -> Vec<(i32, rdkafka::Offset, i64)> {
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
     let patience = Duration::from_secs(5);
