@@ -11,6 +11,8 @@ async fn world() -> (World, Proxy) {
     let through = Proxy::start(&database).await;
     let world = World::start_with(|c| {
         c.driver.workers = 1;
+        // So patient that nothing is sent again but what may never have been sent.
+        c.driver.resend_gaps_ms = vec![600_000];
         c.postgres.url = through.url(&database);
         proxy = Some(through);
     })

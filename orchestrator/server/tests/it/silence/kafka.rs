@@ -28,6 +28,8 @@ async fn orders_are_accepted_while_kafka_is_away_and_completed_afterwards() {
         // Whoever could not say farewell is forgotten as soon as the broker allows.
         c.kafka.properties.insert("session.timeout.ms".into(), "6000".into());
         c.shutdown.deadline_seconds = 6;
+        // So patient that nothing is sent again but what did not get there.
+        c.driver.resend_gaps_ms = vec![600_000];
     })
     .await;
     let kafka = world.config.kafka.clone();
