@@ -3,7 +3,10 @@
 mod prometheus;
 pub mod trace;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use opentelemetry::trace::TracerProvider as _;
@@ -20,6 +23,13 @@ pub use prometheus::{MetricsHandle, metrics_handle};
 
 /// Time that a stopping process gives its last spans.
 const FLUSH: Duration = Duration::from_secs(2);
+
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Spans are exported by this process: without that, none needs to be made.
+pub fn exporting() -> bool {
+    EXPORTING.load(Ordering::Relaxed)
+}
 
 /// Keep it until the end of `main`: dropping it sends the spans that are left.
 #[must_use]
@@ -72,6 +82,7 @@ pub fn init(log: &Log, otlp: &Otlp, service: &str) -> Result<Guard> {
         .with(filter)
         .try_init()
         .context("logging was set up before")?;
+    EXPORTING.store(provider.is_some(), Ordering::Relaxed);
     Ok(Guard { provider })
 }
 

@@ -58,7 +58,12 @@ impl Traceparent {
 
     /// The context of the present span, when spans are exported.
     pub fn current() -> Option<Self> {
-        let context = Span::current().context();
+        Self::of(&Span::current())
+    }
+
+    /// The context of a span, when spans are exported.
+    pub fn of(span: &Span) -> Option<Self> {
+        let context = span.context();
         let span = context.span().span_context().clone();
         span.is_valid().then(|| Self {
             trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),

@@ -16,6 +16,7 @@ pub mod job;
 mod operator;
 mod run;
 pub mod shared;
+mod spans;
 pub mod store;
 pub mod watch;
 pub mod worker;

@@ -35,6 +35,8 @@ pub struct Outgoing {
     pub command: Command,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// It was sent before.
+    pub resend: bool,
 }
 
 /// The port. Kafka is the first transport; gRPC `Execute` is the next one.
@@ -134,7 +136,7 @@ impl KafkaTransport {
     fn send(&self, commands: Vec<Outgoing>) -> Vec<Uuid> {
         let mut left = Vec::new();
         let (mut key, mut payload) = (Uuid::encode_buffer(), Vec::new());
-        for Outgoing { saga, participant, command, traceparent } in commands {
+        for Outgoing { saga, participant, command, traceparent, .. } in commands {
             let Some(topic) = self.topics.get(&participant) else {
                 tracing::error!(
                     participant,

@@ -19,6 +19,7 @@ use super::{errors, view};
 use crate::{
     job::{Ask, Job, Origin, Reply, Submission, Wake},
     shared::Shared,
+    spans,
     store::read,
     worker::Inbox,
 };
@@ -111,7 +112,10 @@ impl Desk {
             return Err(errors::overloaded("as many sagas are under way as driver.max_active_sagas allows"));
         }
         let saga = ids::mint(self.shared.clock.now_ms());
-        let traceparent = caller.traceparent.unwrap_or_else(|| Traceparent::for_id(saga));
+        // Kept until it is durable. Whoever samples it, here or at the caller, samples the saga's whole life.
+        let span = spans::begun(saga, &wish.definition, caller.traceparent.as_ref());
+        let traceparent = Traceparent::of(&span).or(caller.traceparent);
+        let traceparent = traceparent.unwrap_or_else(|| Traceparent::for_id(saga));
         let request = Request { input: Some(wish.input), signals: wish.signals }.encode_to_vec();
         let digest = Sha256::new()
             .chain_update(&wish.definition)

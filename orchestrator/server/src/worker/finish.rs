@@ -12,12 +12,16 @@ use super::{
     timers::{HORIZON, Timer},
     writes::Next,
 };
-use crate::job::{Ask, Job, Origin, Reply};
+use crate::{
+    job::{Ask, Job, Origin, Reply},
+    spans,
+};
 
 impl Worker {
     /// Everything that was promised by a batch that is now durable.
     pub(super) fn finish(&mut self, jobs: Vec<Job>, decided: Decided) {
-        let Decided { now, plan, writes, mut settled } = decided;
+        let Decided { now, plan, mut writes, mut settled } = decided;
+        spans::record(&jobs, &writes.sampled, &mut writes.sends);
         let left = self.shared.transport.send(writes.sends);
         for (saga, next) in writes.next {
             match next {

@@ -15,6 +15,7 @@ use crate::{
     events,
     job::{Ask, Job, Submission, Wake},
     shared::Shared,
+    spans::{self, Sampled},
     store::{self, action, attention, saga},
 };
 
@@ -60,6 +61,8 @@ pub(super) struct Writes {
     actions: Vec<action::Action>,
     /// For the transport.
     pub sends: Vec<Outgoing>,
+    /// Whose spans are exported.
+    pub sampled: Sampled,
     /// For the timers.
     pub next: Vec<(Uuid, Next)>,
     /// Sagas that began, less those that ended.
@@ -92,6 +95,10 @@ impl Writes {
         }
         writes.outgoing(shared, now, plan, looks, &submissions, known);
         writes.actions = actions(jobs, plan);
+        let submitted = submissions.iter().map(|(saga, s)| (*saga, s.traceparent.as_str()));
+        let stored = known.iter().filter_map(|(saga, k)| Some((*saga, k.traceparent.as_deref()?)));
+        let sampled = |(saga, traceparent)| Some((saga, spans::sampled(traceparent)?));
+        writes.sampled = submitted.chain(stored).filter_map(sampled).collect();
         writes.touch(shared, now, plan, looks, known);
         writes
     }
@@ -197,6 +204,7 @@ impl Writes {
                 participant: send.participant.clone(),
                 command: wire::command(send, request),
                 traceparent: traceparent.map(str::to_owned),
+                resend: send.resend,
             });
         }
     }

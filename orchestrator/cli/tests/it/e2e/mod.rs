@@ -13,6 +13,7 @@ mod kills;
 mod numbered;
 mod shop;
 mod topics;
+mod traces;
 mod two;
 mod world;
 

@@ -69,6 +69,11 @@ impl Plan {
         self.set(Kind::Orchestrator, "DEFINITIONS__FOLDER", &folder.display().to_string())
     }
 
+    /// With a collector of spans.
+    pub(crate) fn spans(self, endpoint: &str) -> Plan {
+        Kind::ALL.into_iter().fold(self, |plan, kind| plan.set(kind, "OTLP__ENDPOINT", endpoint))
+    }
+
     /// With a setting, `SECTION__FIELD`.
     fn set(mut self, kind: Kind, name: &str, value: &str) -> Plan {
         self.settings.push((kind, name.to_owned(), value.to_owned()));
