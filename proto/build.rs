@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "skald/payment/v1/step.proto",
     "skald/payment/v1/payment_service.proto",
     "skald/admin/v1/act.proto",
+    "skald/admin/v1/bulk.proto",
     "skald/admin/v1/admin_service.proto",
 ];
 

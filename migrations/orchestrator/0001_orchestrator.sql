@@ -119,3 +119,25 @@ create table public.dead_letter (
   unique (topic, partition, kafka_offset)
 );
 create index dead_letter_saga on public.dead_letter (saga_id);
+
+-- What operators do to many sagas, at a rate. Any instance carries a job on.
+create table public.bulk_job (
+  request_id text        primary key,
+  state      text        not null check (state in ('RUNNING', 'PAUSED', 'ABORTED', 'DONE')),
+  -- the StartBulkRequest
+  request    bytea       not null,
+  created_at timestamptz not null default now(),
+  changed_at timestamptz not null default now()
+);
+
+-- Chosen when the job began, each with the version that it had then.
+create table public.bulk_item (
+  job     text    not null references public.bulk_job,
+  saga_id uuid    not null,
+  version integer not null,
+  -- O open, D done, M it had moved on, R refused
+  state   "char"  not null default 'O' check (state in ('O', 'D', 'M', 'R')),
+  why     text,
+  primary key (job, saga_id)
+);
+create index bulk_item_open on public.bulk_item (job, saga_id) where state = 'O';

@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     housekeeping::Keeper,
     intake::Desk,
+    operator,
     shared::Shared,
     watch::Watchers,
     worker::{Inbox, Worker},
@@ -146,6 +147,7 @@ fn start_rooms(
     let keeper = Keeper { shared: Arc::clone(shared), inboxes: inboxes.clone(), shutdown: shutdown.clone() };
     tasks.spawn("housekeeping", keeper.run());
     let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
+    tasks.spawn("bulk jobs", operator::bulk::run(desk.clone(), shutdown.clone()));
     let orders = OrderServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let admin = AdminServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let sagas = SagaServiceServer::new(desk).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);

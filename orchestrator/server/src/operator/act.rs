@@ -79,31 +79,11 @@ fn signed(request: &wire::ActRequest) -> Signed<'_> {
 }
 
 fn checked(request: &wire::ActRequest) -> Result<(Uuid, Operator), Status> {
-    use wire::action::Verb;
     let mut bad = BadFields::default();
     let saga = validate::id(&mut bad, "saga_id", &request.saga_id);
     signed(request).check(&mut bad);
     bad.check(request.expected_version >= 1, "expected_version", "must be the version that you saw");
-    let verb = request.action.as_ref().and_then(|action| action.verb.as_ref());
-    bad.check(
-        verb.is_some(),
-        "action",
-        "must have a verb: retry, skip, resolve, compensate, cancel, pause, resume",
-    );
-    match verb {
-        Some(Verb::Skip(skip)) => {
-            validate::text(&mut bad, "action.skip.step", &skip.step, 1, 64);
-            validate::text(&mut bad, "action.skip.evidence", &skip.evidence, 1, 1024);
-            let size = skip.result.as_ref().map_or(0, |result| result.value.len());
-            bad.check(size <= 64 * 1024, "action.skip.result", "must be at most 64 KiB");
-        }
-        Some(Verb::Resolve(resolve)) => {
-            validate::text(&mut bad, "action.resolve.step", &resolve.step, 0, 64);
-            validate::text(&mut bad, "action.resolve.evidence", &resolve.evidence, 1, 1024);
-        }
-        Some(Verb::Retry(retry)) => validate::text(&mut bad, "action.retry.step", &retry.step, 0, 64),
-        _ => {}
-    }
+    check_action(&mut bad, request.action.as_ref());
     bad.into_result()?;
     let operator = Operator {
         request_id: request.request_id.clone(),
@@ -112,6 +92,31 @@ fn checked(request: &wire::ActRequest) -> Result<(Uuid, Operator), Status> {
         act: request.action.clone().and_then(core),
     };
     Ok((saga, operator))
+}
+
+/// Every bad field of an action.
+pub(super) fn check_action(bad: &mut BadFields, action: Option<&wire::Action>) {
+    use wire::action::Verb;
+    let verb = action.and_then(|action| action.verb.as_ref());
+    bad.check(
+        verb.is_some(),
+        "action",
+        "must have a verb: retry, skip, resolve, compensate, cancel, pause, resume",
+    );
+    match verb {
+        Some(Verb::Skip(skip)) => {
+            validate::text(bad, "action.skip.step", &skip.step, 1, 64);
+            validate::text(bad, "action.skip.evidence", &skip.evidence, 1, 1024);
+            let size = skip.result.as_ref().map_or(0, |result| result.value.len());
+            bad.check(size <= 64 * 1024, "action.skip.result", "must be at most 64 KiB");
+        }
+        Some(Verb::Resolve(resolve)) => {
+            validate::text(bad, "action.resolve.step", &resolve.step, 0, 64);
+            validate::text(bad, "action.resolve.evidence", &resolve.evidence, 1, 1024);
+        }
+        Some(Verb::Retry(retry)) => validate::text(bad, "action.retry.step", &retry.step, 0, 64),
+        _ => {}
+    }
 }
 
 /// An action as core has it.

@@ -2,11 +2,13 @@
 //! copy of it, acting hands an input to the worker like any other.
 //!
 //! - [`act`]: verbs on one saga, with dry runs
+//! - [`bulk`]: the same on many, at a rate
 //! - [`explain`]: one page about a saga
 //! - [`freeze`]: participants that get no commands
 //! - [`quarantine`]: sagas that take no inputs
 
 mod act;
+pub(crate) mod bulk;
 mod explain;
 mod freeze;
 mod quarantine;
@@ -55,6 +57,34 @@ impl AdminService for Desk {
         _: Request<wire::ListParticipantsRequest>,
     ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
         Ok(Response::new(freeze::list(self)))
+    }
+
+    async fn start_bulk(
+        &self,
+        request: Request<wire::StartBulkRequest>,
+    ) -> Result<Response<wire::StartBulkResponse>, Status> {
+        bulk::start(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_bulk(
+        &self,
+        request: Request<wire::GetBulkRequest>,
+    ) -> Result<Response<wire::GetBulkResponse>, Status> {
+        bulk::get(self, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn list_bulks(
+        &self,
+        _: Request<wire::ListBulksRequest>,
+    ) -> Result<Response<wire::ListBulksResponse>, Status> {
+        bulk::list(self).await.map(Response::new)
+    }
+
+    async fn change_bulk(
+        &self,
+        request: Request<wire::ChangeBulkRequest>,
+    ) -> Result<Response<wire::ChangeBulkResponse>, Status> {
+        bulk::change(self, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operator's desk, against real PostgreSQL and Kafka.
 
 mod act;
+mod bulk;
 mod explain;
 mod freeze;
 mod quarantine;
