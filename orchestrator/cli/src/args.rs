@@ -3,7 +3,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, bench, dev, migrate, operator::participants, orders, output::Format, sagas, serve, stock, topics,
+    audit, bench, dev, migrate,
+    operator::{bulk, participants},
+    orders,
+    output::Format,
+    sagas, serve, stock, topics,
 };
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
@@ -52,6 +56,8 @@ pub(crate) enum Command {
     Stock(stock::Args),
     /// Show sagas, explain and repair them
     Saga(sagas::Args),
+    /// Repair many sagas at a rate
+    Bulk(bulk::Args),
     /// Freeze and thaw participants
     Participant(participants::Args),
     /// Check that stock and money add up, over all databases
@@ -71,6 +77,7 @@ impl Command {
             Command::Order(args) => args.format(),
             Command::Stock(args) => args.format(),
             Command::Saga(args) => args.format(),
+            Command::Bulk(args) => args.format(),
             Command::Participant(args) => args.format(),
             Command::Audit(args) => args.format(),
             Command::Dev(_)

@@ -49,6 +49,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Order(args) => orders::run(args).await?,
         Command::Stock(args) => stock::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
+        Command::Bulk(args) => operator::bulk::run(args).await?,
         Command::Participant(args) => operator::participants::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,

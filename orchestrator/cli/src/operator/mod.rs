@@ -1,7 +1,9 @@
-//! Whoever is on call, as a client of `skald.admin.v1.AdminService`: verbs on sagas, the page about one, participants.
+//! Whoever is on call, as a client of `skald.admin.v1.AdminService`: verbs on sagas, one or many, the page about one,
+//! participants.
 //! Everything that changes something is shown first, and asked about.
 
 pub(crate) mod act;
+pub(crate) mod bulk;
 pub(crate) mod explain;
 pub(crate) mod participants;
 pub mod view;

@@ -102,6 +102,7 @@ pub fn page(page: &admin::ExplainResponse, now: i64, colours: bool) -> String {
 /// A verb as it is typed.
 fn words(verb: Option<&Verb>) -> String {
     match verb {
+        Some(Verb::Retry(r)) if r.step.is_empty() => "retry".into(),
         Some(Verb::Retry(r)) => format!("retry --step {}", r.step),
         Some(Verb::Skip(s)) if s.result.is_some() => format!("skip --step {} --result FILE", s.step),
         Some(Verb::Skip(s)) => format!("skip --step {}", s.step),
@@ -129,4 +130,54 @@ pub fn participants(all: &[admin::Participant], colours: bool) -> String {
         ]);
     }
     table.render(colours)
+}
+
+/// What a bulk job would do.
+pub fn bulk_foreseen(foreseen: &admin::StartBulkResponse, colours: bool) -> String {
+    let title = format!("{} sagas fit", foreseen.count);
+    let mut lines = vec![Tone::Strong.paint(&title, colours)];
+    for example in &foreseen.examples {
+        if !example.refused.is_empty() {
+            lines.push(format!("  {}  refused: {}", example.saga_id, example.refused));
+            continue;
+        }
+        let sends: Vec<String> = example.commands.iter().map(sent).collect();
+        let sends =
+            if sends.is_empty() { "sends nothing".into() } else { format!("send {}", sends.join(", ")) };
+        lines.push(format!("  {}  {sends}", example.saga_id));
+    }
+    if foreseen.count > foreseen.examples.len() as i64 {
+        lines.push("  …".into());
+    }
+    lines.join("\n")
+}
+
+/// Bulk jobs and how far they are.
+pub fn bulks(bulks: &[admin::Bulk], colours: bool) -> String {
+    if bulks.is_empty() {
+        return "no bulk job".to_owned();
+    }
+    let mut table =
+        Table::new(&["JOB", "STATE", "VERB", ">TOTAL", ">DONE", ">MOVED", ">REFUSED", ">PER S", "BY", "WHY"]);
+    for bulk in bulks {
+        let state = bulk.state().as_str_name().trim_start_matches("BULK_STATE_");
+        let tone = if state == "RUNNING" { Tone::Busy } else { Tone::Plain };
+        table.row([
+            Cell::from(&bulk.request_id),
+            Cell::new(state, tone),
+            words(bulk.action.as_ref().and_then(|action| action.verb.as_ref())).trim_end().into(),
+            bulk.total.to_string().into(),
+            bulk.done.to_string().into(),
+            bulk.moved.to_string().into(),
+            bulk.refused.to_string().into(),
+            bulk.per_second.to_string().into(),
+            Cell::from(&bulk.actor),
+            Cell::from(&bulk.reason),
+        ]);
+    }
+    let mut out = table.render(colours);
+    for refusal in bulks.iter().flat_map(|bulk| &bulk.refusals) {
+        out += &format!("\n  {} refused: {}", refusal.saga_id, refusal.why);
+    }
+    out
 }

@@ -81,7 +81,7 @@ struct List {
 
 /// Where a saga stands.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Status {
+pub(crate) enum Status {
     Running,
     Compensating,
     Completed,

@@ -194,3 +194,48 @@ fn a_result_is_read_from_json_that_says_its_type() {
         assert!(error.contains(wrong), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_bulk_job_is_foreseen_and_followed() {
+    let foreseen = admin::StartBulkResponse {
+        bulk: None,
+        count: 7,
+        examples: vec![
+            admin::BulkExample {
+                saga_id: "a".into(),
+                commands: vec![planned("RUN", "charge")],
+                refused: "".into(),
+            },
+            admin::BulkExample { saga_id: "b".into(), commands: vec![], refused: "it is paused".into() },
+        ],
+    };
+    assert_eq!(
+        view::bulk_foreseen(&foreseen, false),
+        "\
+7 sagas fit
+  a  send RUN of charge to payment (charge, epoch 1, attempt 2)
+  b  refused: it is paused
+  …"
+    );
+    let bulk = admin::Bulk {
+        request_id: "j".into(),
+        state: admin::BulkState::Running.into(),
+        action: Some(admin::Action { verb: Some(Verb::Retry(admin::Retry::default())) }),
+        per_second: 2.5,
+        actor: "ada".into(),
+        reason: "back".into(),
+        total: 7,
+        done: 3,
+        moved: 1,
+        refused: 1,
+        refusals: vec![admin::BulkRefusal { saga_id: "b".into(), why: "it is paused".into() }],
+        ..Default::default()
+    };
+    assert_eq!(
+        view::bulks(&[bulk], false),
+        "\
+JOB  STATE    VERB   TOTAL  DONE  MOVED  REFUSED  PER S  BY   WHY
+j    RUNNING  retry      7     3      1        1    2.5  ada  back
+  b refused: it is paused"
+    );
+}
