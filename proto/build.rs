@@ -14,6 +14,9 @@ const FILES: &[&str] = &[
     "skald/payment/v1/step.proto",
     "skald/payment/v1/payment_service.proto",
     "skald/admin/v1/act.proto",
+    "skald/admin/v1/attention.proto",
+    "skald/admin/v1/search.proto",
+    "skald/admin/v1/dead_letter.proto",
     "skald/admin/v1/admin_service.proto",
 ];
 

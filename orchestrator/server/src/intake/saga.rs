@@ -315,7 +315,7 @@ pub(super) fn page_before(bad: &mut BadFields, token: &str) -> Uuid {
 }
 
 /// The ids of a time range: a UUIDv7 begins with its time.
-pub(super) fn range(
+pub(crate) fn range(
     from: Option<&prost_types::Timestamp>,
     before: Option<&prost_types::Timestamp>,
     page: Uuid,
