@@ -15,6 +15,9 @@ const FILES: &[&str] = &[
     "skald/payment/v1/payment_service.proto",
     "skald/admin/v1/act.proto",
     "skald/admin/v1/bulk.proto",
+    "skald/admin/v1/attention.proto",
+    "skald/admin/v1/search.proto",
+    "skald/admin/v1/dead_letter.proto",
     "skald/admin/v1/admin_service.proto",
 ];
 

@@ -45,6 +45,8 @@ pub struct Driver {
     pub ramp_per_second: f64,
     /// Sagas under way at most; beyond, submissions are refused with a hint when to come back.
     pub max_active_sagas: i64,
+    /// A saga whose command is unanswered for longer stands in the operators' inbox, in seconds.
+    pub slow_after_seconds: u64,
     /// The net: how far apart scans for overdue sagas are, in milliseconds.
     pub scan_every_ms: u64,
 }
@@ -67,6 +69,7 @@ impl Default for Driver {
             resend_share: 0.1,
             ramp_per_second: 200.0,
             max_active_sagas: 1_000_000,
+            slow_after_seconds: 600,
             scan_every_ms: 1_000,
         }
     }
@@ -91,6 +94,19 @@ impl Driver {
     /// How long the ramp after a thaw lasts: until every saga that waited was looked at twice.
     pub fn ramp(&self) -> Duration {
         2 * Duration::from_millis(self.resend_gaps_ms.last().copied().unwrap_or_default())
+    }
+
+    /// A saga to which something happened last at `since` and which was looked at `resends` times since, is slow: all
+    /// that while and the gaps so far are longer than allowed. (Looks alone are no measure, for a broker that is away
+    /// makes them frequent; nor is the time alone, for while a participant is frozen nobody waits for it.)
+    pub fn is_slow(&self, since: i64, resends: i16, now: i64) -> bool {
+        let allowed = self.slow_after_seconds as i64 * 1000;
+        resends > 0 && now - since > allowed && self.resend_at(0, resends - 1) > allowed
+    }
+
+    /// Looks that count while everything that a saga waits for is frozen: the gaps may grow, but that is no silence.
+    pub fn frozen_resends(&self, resends: i16) -> i16 {
+        resends.min(self.resend_gaps_ms.len() as i16)
     }
 
     /// The gap after `resends` re-sendings.
@@ -148,6 +164,8 @@ impl Validate for Driver {
         let ramp = (1.0..=100_000.0).contains(&self.ramp_per_second);
         problems.check(ramp, "ramp_per_second", "must be 1 to 100000");
         problems.check(self.max_active_sagas >= 1, "max_active_sagas", "must be at least 1");
+        let slow = (1..=604_800).contains(&self.slow_after_seconds);
+        problems.check(slow, "slow_after_seconds", "must be 1 to 604800 (a week)");
         problems.check((50..=60_000).contains(&self.scan_every_ms), "scan_every_ms", "must be 50 to 60000");
     }
 }
@@ -161,5 +179,28 @@ mod tests {
         let driver = Driver { resend_gaps_ms: vec![10, 30, 100], ..Driver::default() };
         let at: Vec<i64> = (0..5).map(|n| driver.resend_at(1_000, n)).collect();
         assert_eq!(at, [1_010, 1_040, 1_140, 1_240, 1_340]);
+    }
+
+    #[test]
+    fn slow_is_what_was_waited_for_long_enough_by_the_clock_and_by_the_gaps() {
+        let driver = Driver {
+            resend_gaps_ms: vec![2_000, 5_000, 15_000],
+            slow_after_seconds: 20,
+            ..Driver::default()
+        };
+        // 2, 7, 22 s
+        let slow: Vec<bool> = (0..4).map(|n| driver.is_slow(0, n, 30_000)).collect();
+        assert_eq!(slow, [false, false, false, true]);
+        assert!(!driver.is_slow(15_000, 3, 30_000), "looked at often, but not for long");
+        assert_eq!([1, 3, 9].map(|n| driver.frozen_resends(n)), [1, 3, 3]);
+    }
+
+    #[test]
+    fn slowness_has_bounds() {
+        for (seconds, ok) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
+            let mut problems = Problems::default();
+            Driver { slow_after_seconds: seconds, ..Driver::default() }.validate(&mut problems);
+            assert_eq!(problems.is_empty(), ok, "{seconds}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     SERVICE,
     job::{Ask, Job, Origin, Wake},
     shared::Shared,
-    store::{retention, submission, wake},
+    store::{attention, retention, submission, wake},
     worker::Inbox,
 };
 
@@ -195,6 +195,19 @@ impl Keeper {
             let n = by_status.iter().find(|a| a.status == status as i16).map_or(0, |a| a.n);
             let name = format!("{status:?}").to_lowercase();
             metrics::gauge!("skald_sagas_active", "status" => name).set(n as f64);
+        }
+        self.count_attention(conn).await
+    }
+
+    /// The operators' inbox, by kind; what is empty says so.
+    async fn count_attention(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let counts = attention::counts(conn).await?;
+        for kind in ["PARKED", "VOUCHED", "QUARANTINED", "DEAD_LETTER", "SLOW"] {
+            let known = counts.iter().find(|(k, ..)| k == kind);
+            let (n, age) = known.map_or((0, 0.0), |(_, n, age)| (*n, *age));
+            let label = kind.to_lowercase();
+            metrics::gauge!("skald_attention", "kind" => label.clone()).set(n as f64);
+            metrics::gauge!("skald_attention_oldest_seconds", "kind" => label).set(age.max(0.0));
         }
         Ok(())
     }

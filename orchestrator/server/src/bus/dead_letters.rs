@@ -80,6 +80,19 @@ impl DeadLetters {
         });
     }
 
+    /// Sends a letter's message again; when it returns, the broker has it.
+    ///
+    /// # Errors
+    /// Why it was not delivered, for a person. It may have been all the same, when the broker did not say.
+    pub async fn redrive(&self, record: Record<'_>) -> Result<(), String> {
+        let (told, delivered) = oneshot::channel();
+        self.producer.send(record, told).map_err(|(error, _)| error.to_string())?;
+        match delivered.await {
+            Ok(delivery) => delivery.map_err(|error| error.to_string()),
+            Err(_) => Err("the producer ended".to_owned()),
+        }
+    }
+
     async fn sent(&self, message: &Message, why: &str, attempts: u32, most: usize) -> Sent {
         let (partition, offset) = (message.partition.to_string(), message.offset.to_string());
         let (attempts, bytes) = (attempts.to_string(), message.payload.len().to_string());

@@ -81,29 +81,11 @@ fn letter(message: &Message) -> Letter {
         partition: message.partition,
         offset: message.offset,
         key: message.key.clone(),
-        headers: message.headers.iter().map(|(name, value)| (text(name.as_bytes()), text(value))).collect(),
+        headers: (message.headers.iter())
+            .map(|(name, value)| (dead_letter::text(name.as_bytes()), dead_letter::text(value)))
+            .collect(),
         payload: message.payload.clone(),
-        reason: text(reason),
+        reason: dead_letter::text(reason),
         saga: key.and_then(|key| Uuid::try_parse(key).ok()),
-    }
-}
-
-/// As text; what PostgreSQL does not take for text as hexadecimal digits.
-fn text(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => text.to_owned(),
-        _ => bytes.iter().fold("\\x".to_owned(), |hex, b| hex + &format!("{b:02x}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::text;
-
-    #[test]
-    fn what_is_no_text_is_told_in_digits() {
-        assert_eq!(text("r\u{e9}ason".as_bytes()), "r\u{e9}ason");
-        assert_eq!(text(b"a\0b"), "\\x610062");
-        assert_eq!(text(&[0xff]), "\\xff");
     }
 }

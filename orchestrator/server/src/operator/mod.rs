@@ -6,12 +6,22 @@
 //! - [`explain`]: one page about a saga
 //! - [`freeze`]: participants that get no commands
 //! - [`quarantine`]: sagas that take no inputs
+//! - [`attention`]: the inbox: what needs a person
+//! - [`sagas`]: sagas by what is known of them; [`stats`]: how many stand where
+//! - [`letters`]: dead letters, told in [`words`]; [`redrive`]: sent again without their [`envelope`], or discarded
 
 mod act;
+mod attention;
 pub(crate) mod bulk;
+mod envelope;
 mod explain;
 mod freeze;
+mod letters;
 mod quarantine;
+mod redrive;
+mod sagas;
+mod stats;
+mod words;
 
 use skald_proto::admin::v1::{self as wire, admin_service_server::AdminService};
 use tonic::{Request, Response, Status};
@@ -85,6 +95,76 @@ impl AdminService for Desk {
         request: Request<wire::ChangeBulkRequest>,
     ) -> Result<Response<wire::ChangeBulkResponse>, Status> {
         bulk::change(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn summarize_attention(
+        &self,
+        request: Request<wire::SummarizeAttentionRequest>,
+    ) -> Result<Response<wire::SummarizeAttentionResponse>, Status> {
+        attention::summarize(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_attention(
+        &self,
+        request: Request<wire::ListAttentionRequest>,
+    ) -> Result<Response<wire::ListAttentionResponse>, Status> {
+        attention::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn take_attention(
+        &self,
+        request: Request<wire::TakeAttentionRequest>,
+    ) -> Result<Response<wire::TakeAttentionResponse>, Status> {
+        attention::take(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn release_attention(
+        &self,
+        request: Request<wire::ReleaseAttentionRequest>,
+    ) -> Result<Response<wire::ReleaseAttentionResponse>, Status> {
+        attention::release(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_sagas(
+        &self,
+        request: Request<wire::ListSagasRequest>,
+    ) -> Result<Response<wire::ListSagasResponse>, Status> {
+        sagas::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_stats(
+        &self,
+        request: Request<wire::GetStatsRequest>,
+    ) -> Result<Response<wire::GetStatsResponse>, Status> {
+        stats::get(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<wire::ListDeadLettersRequest>,
+    ) -> Result<Response<wire::ListDeadLettersResponse>, Status> {
+        letters::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<wire::GetDeadLetterRequest>,
+    ) -> Result<Response<wire::GetDeadLetterResponse>, Status> {
+        letters::get(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<wire::RedriveDeadLettersRequest>,
+    ) -> Result<Response<wire::RedriveDeadLettersResponse>, Status> {
+        redrive::redrive(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        request: Request<wire::DiscardDeadLettersRequest>,
+    ) -> Result<Response<wire::DiscardDeadLettersResponse>, Status> {
+        redrive::discard(self, request.into_inner()).await.map(Response::new)
     }
 }
 

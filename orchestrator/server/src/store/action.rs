@@ -45,6 +45,48 @@ pub async fn answered(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Ans
     .await
 }
 
+/// What became of a request id that an action wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It was free, or this action broke off before it was answered: do it.
+    Mine,
+    /// It was answered before: the first answer.
+    Answered(Vec<u8>),
+    /// It stands for something else.
+    Taken,
+}
+
+/// Keeps an action that takes its time, without its answer.
+pub async fn claim(conn: &mut PgConnection, a: &Action) -> Result<Claim, sqlx::Error> {
+    let first = sqlx::query!(
+        "with mine as (
+           insert into public.operator_action (request_id, saga_id, verb, actor, reason, request)
+           values ($1, $2, $3, $4, $5, $6) on conflict do nothing)
+         select request, answer from public.operator_action where request_id = $1",
+        a.request_id,
+        a.saga,
+        a.verb,
+        a.actor,
+        a.reason,
+        a.request
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(match first {
+        None => Claim::Mine,
+        Some(first) if first.request != a.request => Claim::Taken,
+        Some(first) => first.answer.map_or(Claim::Mine, Claim::Answered),
+    })
+}
+
+/// Keeps the answer of an action that was claimed.
+pub async fn answer(conn: &mut PgConnection, request_id: &str, answer: &[u8]) -> Result<(), sqlx::Error> {
+    sqlx::query!("update public.operator_action set answer = $2 where request_id = $1", request_id, answer)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Keeps an action. A request id that was taken meanwhile is a unique violation of `operator_action_pkey`.
 pub async fn insert(conn: &mut PgConnection, a: &Action) -> Result<(), sqlx::Error> {
     sqlx::query!(

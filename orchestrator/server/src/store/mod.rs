@@ -10,6 +10,7 @@ pub mod participant;
 pub mod read;
 pub mod retention;
 pub mod saga;
+pub mod search;
 pub mod submission;
 pub mod wake;
 

@@ -268,7 +268,9 @@ pub async fn quarantine(
               set quarantine = $2, detail = jsonb_build_object('quarantine', $2::text),
                   wake_at = case when wake_at is not null then to_timestamp($4::bigint / 1000.0) end
             where id = $1 and quarantine is null
-           returning id)
+           returning id),
+         -- What takes no answer is not waited for.
+         gone as (delete from public.attention where saga_id in (select id from aside) and kind = 'SLOW')
          insert into public.attention (saga_id, step, kind, code, message, since)
          select id, '', 'QUARANTINED', 'QUARANTINED', $2, to_timestamp($3::bigint / 1000.0) from aside
          on conflict do nothing",
@@ -288,7 +290,7 @@ pub async fn release(conn: &mut PgConnection, id: Uuid, now: i64) -> Result<bool
     let released = sqlx::query_scalar!(
         r#"with free as (
            update public.saga
-              set quarantine = null, detail = null,
+              set quarantine = null, detail = null, resends = 0,
                   wake_at = case when wake_at is not null then to_timestamp($2::bigint / 1000.0) end
             where id = $1 and quarantine is not null
            returning id),

@@ -66,7 +66,7 @@ impl Worker {
         let (loaded, rows) = load(&mut tx, &shared.registry, jobs).await?;
         refuse_impostors(jobs, &loaded, &mut settled);
         answer_again(&mut tx, jobs, &mut settled).await?;
-        let looks = look::looks(&shared.config.driver, shared.instance, now, jobs, &rows);
+        let looks = look::looks(&shared.config.driver, shared.instance, now, jobs, &rows, &loaded);
         let items = items(jobs, &settled, &looks);
         let frozen = shared.frozen.names();
         let planned = catch_unwind(AssertUnwindSafe(|| {

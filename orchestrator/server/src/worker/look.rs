@@ -1,8 +1,11 @@
 //! Looking at a saga without an input: whether what is in flight is sent again, and when it is looked at next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use skald_core::plan::LookedAt;
+use skald_core::{
+    flight,
+    plan::{Loaded, LookedAt},
+};
 use uuid::Uuid;
 
 use super::{
@@ -12,14 +15,34 @@ use super::{
 use crate::{
     config::Driver,
     job::{Ask, Job, Wake},
-    store::{self, saga::Touch},
+    store::{self, attention::Slow, saga::Touch},
 };
 
-/// Why a saga is looked at, and whether that is a reason to send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a saga is looked at, whether that is a reason to send again, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub why: Wake,
     pub resend: bool,
+    pub waits: Vec<Waits>,
+}
+
+/// A command in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waits {
+    step: String,
+    participant: String,
+    verb: &'static str,
+}
+
+/// What a look leaves that changed nothing.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// The row's new look.
+    pub touch: Touch,
+    /// When this worker looks next.
+    pub next: Next,
+    /// What stands in the inbox for it; None: as before.
+    pub slow: Option<Vec<Slow>>,
 }
 
 /// The looks of a batch. Whoever wrote a saga last has its timers, and the net below them is as patient; whose
@@ -30,6 +53,7 @@ pub(super) fn looks(
     now: i64,
     jobs: &[Job],
     known: &HashMap<Uuid, Known>,
+    loaded: &BTreeMap<Uuid, Loaded>,
 ) -> HashMap<Uuid, Look> {
     let mut looks: HashMap<Uuid, Look> = HashMap::new();
     for job in jobs {
@@ -40,27 +64,55 @@ pub(super) fn looks(
             Wake::Orphan(gone) => row.owner == gone,
             Wake::Net => row.owner == me && now >= driver.resend_at(row.updated_at, row.resends),
         };
-        let look = Look { why, resend };
-        looks.entry(job.saga).and_modify(|known| *known = if resend { look } else { *known }).or_insert(look);
+        let look = looks.entry(job.saga).or_insert_with(|| {
+            let waits = loaded.get(&job.saga).map(waits).unwrap_or_default();
+            Look { why, resend, waits }
+        });
+        if resend {
+            (look.why, look.resend) = (why, resend);
+        }
     }
     looks
 }
 
-/// What a look that changed nothing leaves: the row's new look, and when this worker looks next. None: it is somebody
-/// else's.
+/// The commands that a saga waits for.
+fn waits(saga: &Loaded) -> Vec<Waits> {
+    let participant = |step: &str| saga.definition.index(step).map(|i| &saga.definition.steps[i].participant);
+    let commands = flight::commands(&saga.state).into_iter();
+    let waits = commands.filter_map(|c| {
+        let (participant, verb) = (participant(&c.step)?.clone(), c.verb().name());
+        Some(Waits { step: c.step, participant, verb })
+    });
+    waits.collect()
+}
+
+/// What a look that changed nothing leaves. None: it is somebody else's.
 pub(super) fn after(
     driver: &Driver,
     me: Uuid,
     now: i64,
-    look: Look,
+    look: &Look,
     row: &Known,
     seen: &LookedAt,
-) -> Option<(Touch, Next)> {
+    frozen: &BTreeSet<String>,
+) -> Option<Left> {
     if !(look.resend || row.owner == me) {
         return None;
     }
     // The gap grows whether or not the budget allowed to send: silence costs less and less.
-    let resends = row.resends.saturating_add(i16::from(look.resend && seen.in_flight));
+    let mut resends = row.resends.saturating_add(i16::from(look.resend && seen.in_flight));
+    let waits: Vec<&Waits> = look.waits.iter().filter(|w| !frozen.contains(&w.participant)).collect();
+    if seen.in_flight && waits.is_empty() {
+        resends = driver.frozen_resends(resends);
+    }
+    let is_slow = driver.is_slow(row.updated_at, resends, now);
+    let slow = |w: &&Waits| Slow {
+        saga: seen.saga,
+        step: w.step.clone(),
+        participant: w.participant.clone(),
+        message: format!("{} was sent to {} and is not answered", w.verb, w.participant),
+        since: row.updated_at,
+    };
     let send = if look.resend {
         now + driver.resend_gap(resends).as_millis() as i64
     } else {
@@ -69,7 +121,12 @@ pub(super) fn after(
     let next = schedule::next_look(seen.deadline, seen.in_flight.then_some(send));
     let next = next.unwrap_or(now + store::IDLE_MS);
     let wake_at = schedule::wake_at(row.wake_at, next, now);
-    Some((Touch { id: seen.saga, wake_at, resends }, Next::At(next)))
+    Some(Left {
+        touch: Touch { id: seen.saga, wake_at, resends },
+        next: Next::At(next),
+        // It was never slow before somebody looked into silence.
+        slow: (row.resends > 0 || is_slow).then(|| waits.iter().filter(|_| is_slow).map(slow).collect()),
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +158,7 @@ mod tests {
     fn look(why: &[Wake], row: Known, now: i64) -> Look {
         let job = |why| Job { saga: SAGA, actor: String::new(), ask: Ask::Wake(why), origin: Origin::Nobody };
         let jobs: Vec<Job> = why.iter().copied().map(job).collect();
-        looks(&driver(), ME, now, &jobs, &HashMap::from([(SAGA, row)]))[&SAGA]
+        looks(&driver(), ME, now, &jobs, &HashMap::from([(SAGA, row)]), &BTreeMap::new())[&SAGA].clone()
     }
 
     #[test]
@@ -126,22 +183,48 @@ mod tests {
     #[test]
     fn a_reason_to_send_beats_one_to_look() {
         let both = look(&[Wake::Undelivered, Wake::Net], row(ME, 10_000, 0), 1_000);
-        assert_eq!(both, Look { why: Wake::Undelivered, resend: true });
+        assert_eq!((both.why, both.resend), (Wake::Undelivered, true));
     }
 
     #[test]
     fn what_a_look_leaves() {
         let seen = LookedAt { saga: SAGA, deadline: Some(1_000_000), in_flight: true };
-        let left = |look, row: Known, now| {
-            after(&driver(), ME, now, look, &row, &seen)
-                .map(|(touch, next)| (touch.resends, touch.wake_at, next))
+        let left = |(why, resend), row: Known, now| {
+            let look = Look { why, resend, waits: vec![wait("charge", "payment")] };
+            let left = after(&driver(), ME, now, &look, &row, &seen, &BTreeSet::new());
+            left.map(|left| (left.touch.resends, left.touch.wake_at, left.next))
         };
-        let sent = Look { why: Wake::Timer, resend: true };
+        let sent = (Wake::Timer, true);
         assert_eq!(left(sent, row(ME, 10_000, 0), 2_000), Some((1, 10_000, Next::At(7_000))));
-        let theirs = Look { why: Wake::Timer, resend: false };
+        let theirs = (Wake::Timer, false);
         assert_eq!(left(theirs, row(OTHER, 10_000, 0), 2_000), None);
-        let early = Look { why: Wake::Net, resend: false };
+        let early = (Wake::Net, false);
         assert_eq!(left(early, row(ME, 10_000, 2), 10_500), Some((2, 20_000, Next::At(12_000))));
         assert_eq!(left(early, row(OTHER, 10_000, 2), 10_500), None, "somebody took it");
+    }
+
+    fn wait(step: &str, participant: &str) -> Waits {
+        Waits { step: step.into(), participant: participant.into(), verb: "RUN" }
+    }
+
+    #[test]
+    fn what_is_slow_is_told_step_by_step_but_for_who_is_frozen() {
+        let seen = LookedAt { saga: SAGA, deadline: None, in_flight: true };
+        let driver = Driver { slow_after_seconds: 10, ..driver() };
+        let waits = vec![wait("charge", "payment"), wait("reserve", "inventory")];
+        let look = Look { why: Wake::Timer, resend: true, waits };
+        let steps = |resends, now, frozen: &[&str]| {
+            let frozen = frozen.iter().map(|p| (*p).to_owned()).collect();
+            let left = after(&driver, ME, now, &look, &row(ME, 10_000, resends), &seen, &frozen).unwrap();
+            let steps = left.slow.map(|slow| slow.into_iter().map(|s| s.step).collect::<Vec<_>>());
+            (left.touch.resends, steps)
+        };
+        let told = |steps: &[&str]| Some(steps.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(steps(0, 2_000, &[]), (1, None), "nothing can stand there yet");
+        assert_eq!(steps(1, 7_000, &[]), (2, told(&[])));
+        assert_eq!(steps(2, 12_000, &[]), (3, told(&["charge", "reserve"])));
+        assert_eq!(steps(2, 9_000, &[]), (3, told(&[])), "looked at too often");
+        assert_eq!(steps(2, 12_000, &["payment"]), (3, told(&["reserve"])));
+        assert_eq!(steps(9, 99_000, &["payment", "inventory"]), (2, told(&[])), "nobody waits for them");
     }
 }

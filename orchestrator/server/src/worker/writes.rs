@@ -58,6 +58,8 @@ pub(super) struct Writes {
     pub rows: saga::Batch,
     touches: Vec<saga::Touch>,
     attention: Vec<(Uuid, Vec<plan::Attention>)>,
+    /// Sagas of which is known what is slow, and that.
+    slow: (Vec<Uuid>, Vec<attention::Slow>),
     actions: Vec<action::Action>,
     /// For the transport.
     pub sends: Vec<Outgoing>,
@@ -139,6 +141,10 @@ impl Writes {
         rows.reason.push(reason(write));
         rows.state.push(write.bytes.clone());
         rows.detail.push(write.state.is_parked().then(|| detail(write)));
+        // Something happened: nothing is slow. Without a look into silence nothing was.
+        if known.resends > 0 {
+            self.slow.0.push(write.saga);
+        }
         let about = events::About {
             customer_id: &known.customer_id,
             request: &known.request,
@@ -218,14 +224,18 @@ impl Writes {
         looks: &HashMap<Uuid, Look>,
         known: &HashMap<Uuid, Known>,
     ) {
-        let (driver, me) = (&shared.config.driver, shared.instance);
+        let (driver, me, frozen) = (&shared.config.driver, shared.instance, shared.frozen.names());
         for seen in &plan.looked_at {
             let (Some(row), Some(look)) = (known.get(&seen.saga), looks.get(&seen.saga)) else { continue };
             if row.wake_at.is_none() {
                 self.next.push((seen.saga, Next::Never));
-            } else if let Some((touch, next)) = look::after(driver, me, now, *look, row, seen) {
-                self.touches.push(touch);
-                self.next.push((seen.saga, next));
+            } else if let Some(left) = look::after(driver, me, now, look, row, seen, &frozen) {
+                self.touches.push(left.touch);
+                self.next.push((seen.saga, left.next));
+                if let Some(slow) = left.slow {
+                    self.slow.0.push(seen.saga);
+                    self.slow.1.extend(slow);
+                }
             }
         }
         for saga in looks.keys() {
@@ -255,6 +265,9 @@ impl Writes {
         }
         if !self.attention.is_empty() {
             attention::replace(conn, now, &self.attention).await?;
+        }
+        if !self.slow.0.is_empty() {
+            attention::slow(conn, &self.slow.0, &self.slow.1).await?;
         }
         for action in &self.actions {
             action::insert(conn, action).await?;
