@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     audit, bench, dev, migrate,
-    operator::{bulk, participants},
+    operator::{attention, bulk, letters, participants},
     orders,
     output::Format,
     sagas, serve, stock, topics,
@@ -56,6 +56,10 @@ pub(crate) enum Command {
     Stock(stock::Args),
     /// Show sagas, explain and repair them
     Saga(sagas::Args),
+    /// Show what needs a person
+    Attention(attention::Args),
+    /// Show, redrive and discard dead letters
+    Dlq(letters::Args),
     /// Repair many sagas at a rate
     Bulk(bulk::Args),
     /// Freeze and thaw participants
@@ -77,6 +81,8 @@ impl Command {
             Command::Order(args) => args.format(),
             Command::Stock(args) => args.format(),
             Command::Saga(args) => args.format(),
+            Command::Attention(args) => args.format(),
+            Command::Dlq(args) => args.format(),
             Command::Bulk(args) => args.format(),
             Command::Participant(args) => args.format(),
             Command::Audit(args) => args.format(),

@@ -49,6 +49,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Order(args) => orders::run(args).await?,
         Command::Stock(args) => stock::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
+        Command::Attention(args) => operator::attention::run(args).await?,
+        Command::Dlq(args) => operator::letters::run(args).await?,
         Command::Bulk(args) => operator::bulk::run(args).await?,
         Command::Participant(args) => operator::participants::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,

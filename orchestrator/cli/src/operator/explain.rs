@@ -13,12 +13,10 @@ use crate::{
 pub(crate) async fn run(saga_id: String, server: Orchestrator) -> Result<Exit, Failure> {
     let mut client = AdminServiceClient::new(server.connect().await?);
     let page = client.explain(ExplainRequest { saga_id }).await?.into_inner();
-    output::show(server.format(), || json::message(&page), |colours| view::page(&page, now(), colours))?;
+    output::show(
+        server.format(),
+        || json::message(&page),
+        |colours| view::page(&page, super::now(), colours),
+    )?;
     Ok(Exit::Ok)
-}
-
-/// This machine's clock, seconds: for how long ago things were.
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }

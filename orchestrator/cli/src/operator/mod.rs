@@ -3,8 +3,10 @@
 //! Everything that changes something is shown first, and asked about.
 
 pub(crate) mod act;
+pub(crate) mod attention;
 pub(crate) mod bulk;
 pub(crate) mod explain;
+pub(crate) mod letters;
 pub(crate) mod participants;
 pub mod view;
 
@@ -73,4 +75,10 @@ impl Signed {
         }
         Err(Failure::new(Exit::Refused, "nothing was changed"))
     }
+}
+
+/// This machine's clock, seconds: for how long ago things were.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
 }

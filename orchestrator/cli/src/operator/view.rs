@@ -8,7 +8,7 @@ use skald_proto::{
 use crate::{
     output::{
         style::Tone,
-        table::{Cell, Table},
+        table::{Cell, Table, pairs},
         text::{ago, time},
     },
     sagas,
@@ -180,4 +180,119 @@ pub fn bulks(bulks: &[admin::Bulk], colours: bool) -> String {
         out += &format!("\n  {} refused: {}", refusal.saga_id, refusal.why);
     }
     out
+}
+
+fn kind(kind: admin::AttentionKind) -> &'static str {
+    kind.as_str_name().trim_start_matches("ATTENTION_KIND_")
+}
+
+/// The inbox in groups; `now` in seconds.
+pub fn groups(groups: &[admin::AttentionGroup], now: i64, colours: bool) -> String {
+    if groups.is_empty() {
+        return Tone::Good.paint("nothing needs a person", colours);
+    }
+    let mut table =
+        Table::new(&["KIND", "STEP", "PARTICIPANT", "CODE", ">COUNT", ">TAKEN", "OLDEST", "EXAMPLE"]);
+    for group in groups {
+        table.row([
+            Cell::new(kind(group.kind()), Tone::Bad),
+            Cell::from(&group.step),
+            Cell::from(&group.participant),
+            Cell::from(&group.code),
+            group.count.to_string().into(),
+            group.taken.to_string().into(),
+            ago(group.oldest.as_ref(), now).into(),
+            Cell::from(&group.example_saga_id),
+        ]);
+    }
+    table.render(colours)
+}
+
+/// Items of the inbox; `now` in seconds.
+pub fn attention(items: &[admin::Attention], now: i64, colours: bool) -> String {
+    if items.is_empty() {
+        return Tone::Good.paint("nothing needs a person", colours);
+    }
+    let mut table =
+        Table::new(&["SAGA", "KIND", "STEP", "PARTICIPANT", "CODE", "SINCE", "TAKEN BY", "MESSAGE"]);
+    for item in items {
+        let note = if item.note.is_empty() { String::new() } else { format!(" (note: {})", item.note) };
+        table.row([
+            Cell::from(&item.saga_id),
+            Cell::new(kind(item.kind()), Tone::Bad),
+            Cell::from(&item.step),
+            Cell::from(&item.participant),
+            Cell::from(&item.code),
+            ago(item.since.as_ref(), now).into(),
+            Cell::from(&item.taken_by),
+            format!("{}{note}", item.message).into(),
+        ]);
+    }
+    table.render(colours)
+}
+
+fn standing(state: admin::DeadLetterState) -> &'static str {
+    state.as_str_name().trim_start_matches("DEAD_LETTER_STATE_")
+}
+
+/// Dead letters; `now` in seconds.
+pub fn letters(letters: &[admin::DeadLetter], now: i64, colours: bool) -> String {
+    if letters.is_empty() {
+        return Tone::Good.paint("no dead letter", colours);
+    }
+    let mut table = Table::new(&[">ID", "STATE", "TOPIC", "SAGA", "SINCE", ">BYTES", "REASON"]);
+    for letter in letters {
+        table.row([
+            letter.id.to_string().into(),
+            standing(letter.state()).into(),
+            Cell::from(&letter.origin_topic),
+            Cell::from(&letter.saga_id),
+            ago(letter.at.as_ref(), now).into(),
+            letter.payload_bytes.to_string().into(),
+            Cell::from(&letter.reason),
+        ]);
+    }
+    table.render(colours)
+}
+
+/// One dead letter, whole.
+pub fn letter(whole: &admin::GetDeadLetterResponse, colours: bool) -> String {
+    let letter = whole.letter.clone().unwrap_or_default();
+    let saga = whole.saga.as_ref().map(|s| s.status().as_str_name().trim_start_matches("SAGA_STATUS_"));
+    let from = format!("{}/{} at {}", letter.origin_topic, letter.origin_partition, letter.origin_offset);
+    let head = pairs(
+        &[
+            ("dead letter", letter.id.to_string().into()),
+            ("state", standing(letter.state()).into()),
+            ("reason", Cell::new(&letter.reason, Tone::Bad)),
+            ("meant for", from.into()),
+            ("since", time(letter.at.as_ref()).into()),
+            ("saga", Cell::from(&letter.saga_id)),
+            ("which is", saga.unwrap_or_default().into()),
+        ],
+        colours,
+    );
+    let mut out = vec![head, String::new()];
+    out.extend(whole.headers.iter().map(|h| format!("{}: {}", Tone::Dim.paint(&h.name, colours), h.value)));
+    out.push(String::new());
+    out.push(if whole.text.is_empty() {
+        format!("{} bytes that are no command and no outcome", letter.payload_bytes)
+    } else {
+        whole.text.clone()
+    });
+    out.join("\n")
+}
+
+/// What was or would be sent again.
+pub fn redrive(answer: &admin::RedriveDeadLettersResponse, dry_run: bool) -> String {
+    let what = if dry_run { "would be sent again" } else { "sent again" };
+    let mut lines = vec![format!("{} {what}", answer.redriven)];
+    for letter in &answer.planned {
+        lines.push(format!(
+            "  {} to {}/{}, {} bytes",
+            letter.id, letter.topic, letter.partition, letter.payload_bytes
+        ));
+    }
+    lines.extend(answer.left.iter().map(|left| format!("  {} stays: {}", left.id, left.why)));
+    lines.join("\n")
 }

@@ -55,6 +55,8 @@ fn help_names_every_exit_code() {
         "order",
         "stock",
         "saga",
+        "attention",
+        "dlq",
         "bulk",
         "participant",
         "audit",

@@ -1,0 +1,177 @@
+//! `skald dlq`: messages that could not be understood or handled.
+
+use skald_proto::admin::v1::{
+    self as admin, DeadLetterFilter, DeadLetterState, admin_service_client::AdminServiceClient,
+};
+
+use super::{Signed, view};
+use crate::{
+    client::Orchestrator,
+    exit::{Exit, Failure},
+    output::{self, Format, json},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show dead letters, newest first
+    List(List),
+    /// Show one, whole
+    Show(Show),
+    /// Send some again, to where they were meant for
+    Redrive(Redrive),
+    /// Say that some are of no use
+    Discard(Chosen),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Those that were dealt with too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
+    limit: i32,
+    #[command(flatten)]
+    server: Orchestrator,
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Meant for this topic
+    #[arg(long, value_name = "TOPIC", default_value = "", hide_default_value = true)]
+    topic: String,
+    /// About this saga
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    saga: String,
+}
+
+impl Which {
+    fn filter(&self) -> Option<DeadLetterFilter> {
+        let Which { topic, saga } = self;
+        let any = !topic.is_empty() || !saga.is_empty();
+        any.then(|| DeadLetterFilter { origin_topic: topic.clone(), saga_id: saga.clone(), since: None })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// Its number
+    id: i64,
+    #[command(flatten)]
+    server: Orchestrator,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It is always safe: what was handled already, or is too old, is known as such. One that can't be delivered stays open."
+)]
+struct Redrive {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Per second
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    rate: i32,
+    /// Show what would be sent, send nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// Their numbers; or else --topic or --saga
+    ids: Vec<i64>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    signed: Signed,
+}
+
+impl Args {
+    pub(crate) fn format(&self) -> Format {
+        match &self.command {
+            Command::List(list) => list.server.format(),
+            Command::Show(show) => show.server.format(),
+            Command::Redrive(redrive) => redrive.chosen.signed.format(),
+            Command::Discard(chosen) => chosen.signed.format(),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::List(args) => list(args).await?,
+        Command::Show(Show { id, server }) => {
+            let mut client = AdminServiceClient::new(server.connect().await?);
+            let letter = client.get_dead_letter(admin::GetDeadLetterRequest { id }).await?.into_inner();
+            output::show(server.format(), || json::message(&letter), |c| view::letter(&letter, c))?;
+        }
+        Command::Redrive(args) => redrive(args).await?,
+        Command::Discard(Chosen { ids, which, signed }) => {
+            signed.confirm("Discard them: they stay in the table, and are not offered again")?;
+            let request = admin::DiscardDeadLettersRequest {
+                ids,
+                filter: which.filter(),
+                request_id: signed.request_id(),
+                actor: signed.actor.clone(),
+                reason: signed.reason.clone(),
+            };
+            let answer = signed.connect().await?.discard_dead_letters(request).await?.into_inner();
+            let text = format!("{} discarded", answer.discarded);
+            output::show(signed.format(), || json::message(&answer), |_| text)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(args: List) -> Result<(), Failure> {
+    let state = if args.all { DeadLetterState::Unspecified } else { DeadLetterState::Open };
+    let request = admin::ListDeadLettersRequest {
+        state: state.into(),
+        filter: args.which.filter(),
+        page_size: args.limit,
+        page_token: String::new(),
+    };
+    let mut client = AdminServiceClient::new(args.server.connect().await?);
+    let letters = client.list_dead_letters(request).await?.into_inner().letters;
+    match args.server.format() {
+        Format::Json => letters.iter().try_for_each(|l| output::line(&json::message(l).to_string())),
+        Format::Table => output::line(&view::letters(&letters, super::now(), output::colours())),
+    }
+}
+
+async fn redrive(args: Redrive) -> Result<(), Failure> {
+    let Redrive { chosen: Chosen { ids, which, signed }, rate, dry_run } = args;
+    let request = admin::RedriveDeadLettersRequest {
+        ids,
+        filter: which.filter(),
+        per_second: rate,
+        dry_run: true,
+        request_id: signed.request_id(),
+        actor: signed.actor.clone(),
+        reason: signed.reason.clone(),
+    };
+    let mut client = signed.connect().await?;
+    if dry_run || !signed.yes {
+        let foreseen = client.redrive_dead_letters(request.clone()).await?.into_inner();
+        if dry_run {
+            return output::show(
+                signed.format(),
+                || json::message(&foreseen),
+                |_| view::redrive(&foreseen, true),
+            );
+        }
+        eprintln!("{}", view::redrive(&foreseen, true));
+        signed.confirm("Send them")?;
+    }
+    let request = admin::RedriveDeadLettersRequest { dry_run: false, ..request };
+    let done = client.redrive_dead_letters(request).await?.into_inner();
+    output::show(signed.format(), || json::message(&done), |_| view::redrive(&done, false))
+}
