@@ -10,6 +10,7 @@ mod commits;
 mod final_states;
 mod flight;
 mod kills;
+mod night;
 mod numbered;
 mod shop;
 mod topics;

@@ -75,7 +75,7 @@ impl Plan {
     }
 
     /// With a setting, `SECTION__FIELD`.
-    fn set(mut self, kind: Kind, name: &str, value: &str) -> Plan {
+    pub(crate) fn set(mut self, kind: Kind, name: &str, value: &str) -> Plan {
         self.settings.push((kind, name.to_owned(), value.to_owned()));
         self
     }
