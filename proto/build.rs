@@ -5,6 +5,7 @@ use std::{env, fs, path::PathBuf};
 const FILES: &[&str] = &[
     "skald/participant/v1/message.proto",
     "skald/participant/v1/participant_service.proto",
+    "skald/participant/v1/admin_service.proto",
     "skald/saga/v1/saga.proto",
     "skald/saga/v1/saga_service.proto",
     "skald/order/v1/order.proto",

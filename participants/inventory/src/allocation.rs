@@ -49,6 +49,8 @@ pub enum Kind {
     Reserved,
     /// Units came in or were taken away by a person.
     Restocked,
+    /// A person counted, and the counters were wrong.
+    Adjusted,
 }
 
 /// One SKU's counters after all changes of one kind.

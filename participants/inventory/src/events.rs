@@ -62,6 +62,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::Committed => "inventory.committed",
         Kind::Reserved => "inventory.reserved",
         Kind::Restocked => "inventory.restocked",
+        Kind::Adjusted => "inventory.adjusted",
     }
 }
 

@@ -19,7 +19,6 @@ use skald_kit::{
     kafka::Topic,
     lifecycle::Shutdown,
     migrate::Set,
-    pg,
 };
 use skald_participant::{Api, Handles, Needs};
 use skald_proto::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -58,10 +57,9 @@ fn needs(kafka: &Kafka) -> Needs {
 /// The database cannot be migrated, a topic is missing, an address is taken, or a task failed.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     let events = events::Events::new(config.kafka.topic(events::TOPIC));
-    let pool = pg::read_pool(&config.postgres).context("inventory's database")?;
     let needs = needs(&config.kafka);
     let build = |handles: Handles| {
-        let api = InventoryServiceServer::new(api::Api::new(pool, events.clone(), handles.outbox))
+        let api = InventoryServiceServer::new(api::Api::new(handles.pool, events.clone(), handles.outbox))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let api = Api { routes: Routes::new(api), services: &["skald.inventory.v1.InventoryService"] };

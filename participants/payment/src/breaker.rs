@@ -102,6 +102,12 @@ impl Breaker {
         self.state
     }
 
+    /// Since when it stands there.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
     /// For how long not all calls pass; zero while it is closed.
     #[must_use]
     pub fn troubled_for(&self, now: Duration) -> Duration {

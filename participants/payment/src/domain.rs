@@ -208,6 +208,11 @@ impl Domain for Charges {
                 charge.state = State::Unresolved;
                 return;
             }
+            // A refund goes back to the charge that it is for.
+            Settlement::Again => {
+                charge.state = if charge.gateway_ref.is_some() { State::Captured } else { State::Intent };
+                return;
+            }
         }
         let key = intent.key.clone();
         self.tell(&key, decline_code, intent);

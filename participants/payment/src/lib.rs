@@ -15,6 +15,7 @@ mod domain;
 mod events;
 pub mod gateway;
 mod input;
+mod reconcile;
 mod service;
 mod store;
 
@@ -25,7 +26,6 @@ use skald_kit::{
     kafka::Topic,
     lifecycle::Shutdown,
     migrate::Set,
-    pg,
 };
 use skald_participant::{Api, Handles, Needs};
 use skald_proto::payment::v1::payment_service_server::PaymentServiceServer;
@@ -64,18 +64,19 @@ fn needs(kafka: &Kafka) -> Needs {
 /// # Errors
 /// The database cannot be migrated, a topic is missing, an address is taken, or a task failed.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    let pool = pg::read_pool(&config.postgres).context("payment's database")?;
     let events = events::Events::new(config.kafka.topic(events::TOPIC));
     let (participant, needs) = (config.participant(), needs(&config.kafka));
     let build = |handles: Handles| {
         let simulated =
             Simulated::start(config.gateway_url(), config.gateway.key_lifetime(), config.gateway.mood());
         let guarded = Guarded::new(simulated.clone(), config.breaker_settings(), handles.health);
-        let api = PaymentServiceServer::new(api::Api::new(pool, Some(simulated)))
+        let payment = service::Payment::new(guarded, events);
+        let api = api::Api::new(handles.pool, payment.clone(), handles.by_hand, Some(simulated));
+        let api = PaymentServiceServer::new(api)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let api = Api { routes: Routes::new(api), services: &["skald.payment.v1.PaymentService"] };
-        Ok((service::Payment::new(guarded, events), api))
+        Ok((payment, api))
     };
     skald_participant::run(participant, needs, build, shutdown).await
 }

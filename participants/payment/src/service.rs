@@ -1,17 +1,21 @@
 //! Payment as a participant: loads charges under lock, writes what was decided, calls the gateway outside any transaction.
 //! The rules are `domain`'s, what a call means is `calls`'.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use skald_kit::outbox;
-use skald_participant::{Action, CallResult, Command, Deadline, Intent, Key, Service};
+use skald_participant::{Action, Breaker, CallResult, Command, Deadline, Intent, Key, Service};
+use skald_proto::participant::v1::BreakerState;
 use sqlx::PgConnection;
 
 use crate::{
-    calls,
+    breaker, calls,
     domain::{CHARGE, Call, Charges, REFUND},
     events::Events,
-    gateway::Gateway,
+    gateway::{Gateway, guarded::Guarded},
     store,
 };
 
@@ -20,13 +24,19 @@ const ACTIONS: &[Action] = &[Action { name: CHARGE, undo: Some(REFUND) }];
 /// The participant `payment`.
 #[derive(Debug)]
 pub(crate) struct Payment<G> {
-    gateway: G,
+    pub(crate) gateway: Guarded<G>,
     events: Events,
+}
+
+impl<G> Clone for Payment<G> {
+    fn clone(&self) -> Self {
+        Self { gateway: self.gateway.clone(), events: self.events.clone() }
+    }
 }
 
 impl<G: Gateway> Payment<G> {
     /// Moves money through `gateway`; tells what happened through `events`.
-    pub(crate) fn new(gateway: G, events: Events) -> Self {
+    pub(crate) fn new(gateway: Guarded<G>, events: Events) -> Self {
         Self { gateway, events }
     }
 }
@@ -75,5 +85,16 @@ impl<G: Gateway> Service for Payment<G> {
 
     fn key_lifetime(&self) -> Duration {
         self.gateway.key_lifetime()
+    }
+
+    fn breaker(&self) -> Option<Breaker> {
+        let (state, ago) = self.gateway.standing();
+        let state = match state {
+            breaker::State::Closed => BreakerState::Closed,
+            breaker::State::Open => BreakerState::Open,
+            breaker::State::HalfOpen => BreakerState::HalfOpen,
+            breaker::State::Ramp => BreakerState::Ramp,
+        };
+        Some(Breaker { state, since: SystemTime::now() - ago })
     }
 }

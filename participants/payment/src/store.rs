@@ -1,4 +1,7 @@
-//! Table `charge`. Functions borrow a connection: the caller owns the transaction. Rows are locked in the order of their keys.
+//! Table `charge`; the rooms beside it list charges and keep what people settled. Functions borrow a connection: the caller owns the transaction. Rows are locked in the order of their keys.
+
+pub(crate) mod list;
+pub(crate) mod settlement;
 
 use skald_participant::Key;
 use sqlx::PgConnection;

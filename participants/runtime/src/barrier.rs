@@ -271,7 +271,11 @@ pub(crate) fn columns(rows: &[Row]) -> (Columns, Vec<i8>, Vec<Option<Vec<u8>>>) 
     (keys, verdicts, outcomes)
 }
 
-fn row(key: Key, verb: i8, verdict: i8, outcome: Option<&[u8]>) -> Result<Row, sqlx::Error> {
+/// A row as its columns have it.
+///
+/// # Errors
+/// It names the column that can't be decoded.
+pub(crate) fn row(key: Key, verb: i8, verdict: i8, outcome: Option<&[u8]>) -> Result<Row, sqlx::Error> {
     let corrupt = |column: &str| {
         let Key { saga, step, epoch } = &key;
         sqlx::Error::Decode(format!("skald.barrier.{column} of {saga}/{step}/{epoch} is corrupt").into())

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     command::{Command, PROTOCOL},
+    desk,
     execute::{End, Executor, From},
     housekeeping::HORIZON,
     ingress,
@@ -128,7 +129,27 @@ async fn execute<S: Service>(
     Ok(outcomes)
 }
 
-/// The descriptors of `services` and of the participant's own service.
+/// The descriptors of `services` and of every participant's own ones.
 pub(crate) fn descriptors(services: &[&str]) -> &'static [u8] {
-    skald_proto::descriptors_of(&[services, &[NAME]].concat())
+    skald_proto::descriptors_of(&[services, &[NAME, desk::NAME]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Reflection and health know what the descriptors name.
+    #[test]
+    fn both_services_of_every_participant_are_told() {
+        let set = prost_types::FileDescriptorSet::decode(descriptors(&[])).expect("descriptors");
+        let named = set.file.iter().flat_map(|file| {
+            let package = file.package();
+            file.service.iter().map(move |service| format!("{package}.{}", service.name()))
+        });
+        let mut named: Vec<String> = named.collect();
+        named.sort();
+        assert_eq!(named, [desk::NAME, NAME]);
+    }
 }

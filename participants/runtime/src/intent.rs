@@ -1,6 +1,7 @@
 //! Intents: calls to the outside world that were committed before they are made. The types; the rooms beside it keep, call,
 //! settle and sweep them.
 
+pub(crate) mod by_hand;
 pub(crate) mod calls;
 pub(crate) mod settle;
 pub(crate) mod sweep;

@@ -8,16 +8,19 @@ pub mod config;
 pub mod dead_letter;
 pub mod decide;
 mod describe;
+mod desk;
 mod events;
 mod execute;
 mod housekeeping;
 mod ingress;
 pub mod intent;
 mod outcomes;
+pub mod page;
 mod run;
 pub mod service;
 mod shared;
 mod startup;
+pub mod status;
 pub mod wave;
 
 pub use barrier::Slot;
@@ -25,10 +28,13 @@ pub use command::{Command, Failed, Key, Verb};
 pub use config::{Calls, ParticipantConfig};
 pub use events::{Outbox, Written};
 pub use housekeeping::HORIZON;
-pub use intent::{Deadline, Intent};
+pub use intent::{
+    Deadline, Intent,
+    by_hand::{ByHand, NotSettled, Settled},
+};
 pub use run::{Api, Handles, run};
 pub use service::{
-    Action, CallResult, Domain, NoCall, Rejection, RunAnswer, Service, Settlement, UndoAnswer,
+    Action, Breaker, CallResult, Domain, NoCall, Rejection, RunAnswer, Service, Settlement, UndoAnswer,
 };
 pub use startup::{Needs, event_topic, migrate, topics_of};
 

@@ -16,25 +16,27 @@ use skald_kit::{
     kafka::{Consumer, Options, probe},
     lifecycle::{Shutdown, Tasks},
     outbox::Relay,
+    pg,
 };
-use tokio::time::Instant;
+use sqlx::PgPool;
+use tokio::{sync::Notify, time::Instant};
 use tonic::service::Routes;
 
 use crate::{
     config::ParticipantConfig,
     decide::Bounds,
-    describe,
+    describe, desk,
     events::Outbox,
     execute::Executor,
     housekeeping, ingress,
-    intent::{calls::Caller, settle, sweep},
+    intent::{by_hand::ByHand, calls::Caller, settle, sweep},
     outcomes::Outbound,
     service::Service,
     shared::Shared,
     startup::{Needs, prepare},
 };
 
-/// The service's own gRPC API; the runtime adds ParticipantService, health and reflection.
+/// The service's own gRPC API; the runtime adds ParticipantService, ParticipantAdminService, health and reflection.
 #[derive(Debug, Default)]
 pub struct Api {
     /// Its routes.
@@ -50,6 +52,10 @@ pub struct Handles {
     pub health: Health,
     /// Where it tells what its own API changed; see [`Outbox`].
     pub outbox: Outbox,
+    /// Settles unresolved intents on a person's word.
+    pub by_hand: ByHand,
+    /// What its API reads from; small changes by people go this way, too.
+    pub pool: PgPool,
 }
 
 /// Runs the participant until the stop is asked for and everything in flight is finished. Servers that are away are waited for;
@@ -109,7 +115,11 @@ fn start<S: Service>(
     let (outbound, acker) = Outbound::new(&config.kafka, S::NAME)?;
     let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, S::NAME, &support)?;
     let outbox = Outbox::new(relay.clone(), instance.id);
-    let (service, api) = build(Handles { health: health.clone(), outbox: outbox.clone() })?;
+    let due = Arc::new(Notify::new());
+    let by_hand = ByHand::new(outbox.clone(), outbound.clone(), Arc::clone(&due), instance.id);
+    let pool = pg::read_pool(&config.postgres).context("the database's URL")?;
+    let (service, api) =
+        build(Handles { health: health.clone(), outbox: outbox.clone(), by_hand, pool: pool.clone() })?;
     let cut = Shutdown::new();
     let shared = Arc::new(Shared {
         service,
@@ -122,7 +132,7 @@ fn start<S: Service>(
         shutdown: shutdown.clone(),
         cut: cut.clone(),
         late: config.shutdown.deadline() / 8,
-        due: tokio::sync::Notify::new(),
+        due,
         bounds: RwLock::new(bounds),
     });
     let group = config.kafka.topic(&format!("skald.{}", S::NAME));
@@ -138,7 +148,10 @@ fn start<S: Service>(
     let work = Tasks::new(&shutdown);
     let (caller, results, backlog) = Caller::new(Arc::clone(&shared));
     let streamed = Executor::new(Arc::clone(&shared), caller.clone());
-    let routes = api.routes.add_service(describe::service(Arc::clone(&shared), streamed));
+    let routes = api
+        .routes
+        .add_service(describe::service(Arc::clone(&shared), streamed))
+        .add_service(desk::service(Arc::clone(&shared), consumer.clone(), pool));
     let descriptors = describe::descriptors(api.services);
     let stop = shutdown.clone();
     work.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });

@@ -1,10 +1,14 @@
 //! The trait that a service implements: load rows under lock, decide in memory, write once. It knows no
 //! barrier, no Kafka and no transaction boundary; those are the runtime's.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 use prost_types::Any;
 use skald_kit::outbox;
+use skald_proto::participant::v1::BreakerState;
 use sqlx::PgConnection;
 
 use crate::{
@@ -89,6 +93,20 @@ pub trait Service: Send + Sync + 'static {
     fn key_lifetime(&self) -> Duration {
         Duration::from_secs(24 * 3600)
     }
+
+    /// Where the circuit breaker before the outside world stands. `None`: this service has none.
+    fn breaker(&self) -> Option<Breaker> {
+        None
+    }
+}
+
+/// Where a circuit breaker stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Its state.
+    pub state: BreakerState,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 /// Rows in memory and the rules over them. Pure: no I/O, no clock, no randomness. An answer *failed* must
@@ -166,6 +184,8 @@ pub enum Settlement {
     Undone(Option<Any>),
     /// Nobody knows, and repeating it is no longer safe: a person must look.
     Unresolved,
+    /// It was unresolved, and a person found that it had no effect: it is called again with a new key.
+    Again,
 }
 
 /// What a call to the outside world came to.

@@ -1,7 +1,7 @@
 //! What the tasks of a participant share, and what goes wrong in its transactions. Decides nothing.
 
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Shared<S> {
     /// What settling the calls that were cut off may take.
     pub(crate) late: Duration,
     /// An intent is due: the sweeper should look.
-    pub(crate) due: Notify,
+    pub(crate) due: Arc<Notify>,
     pub(crate) bounds: RwLock<Bounds>,
 }
 

@@ -1,14 +1,17 @@
 //! InventoryService over gRPC: what people and other systems ask of the stock. Commands come elsewhere.
 
-mod restock;
-mod status;
+mod change;
+mod reservations;
 
-use prost_types::Timestamp;
-use skald_participant::Outbox;
+use skald_participant::{
+    Outbox, page,
+    status::{Fields, of_database, timestamp},
+};
 use skald_proto::inventory::v1::{
-    AuditRequest, AuditResponse, Discrepancy, GetReservationRequest, GetReservationResponse, GetStockRequest,
-    GetStockResponse, ListStockRequest, ListStockResponse, Reservation, ReservationLine, ReservationState,
-    RestockRequest, RestockResponse, Stock, inventory_service_server::InventoryService,
+    AdjustRequest, AdjustResponse, AuditRequest, AuditResponse, Discrepancy, GetReservationRequest,
+    GetReservationResponse, GetStockRequest, GetStockResponse, ListReservationsRequest,
+    ListReservationsResponse, ListStockRequest, ListStockResponse, Reservation, ReservationLine,
+    ReservationState, RestockRequest, RestockResponse, Stock, inventory_service_server::InventoryService,
 };
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
@@ -20,10 +23,7 @@ use crate::{
     input::is_sku,
     store::{self, reservation::State},
 };
-use status::{Fields, of_database};
 
-const DEFAULT_PAGE: i64 = 100;
-const MAX_PAGE: i32 = 1_000;
 /// An audit that finds more than this is bad enough; the answer must fit a message.
 const MAX_DISCREPANCIES: i64 = 1_000;
 const SKU: &str = "must have 1 to 64 characters of [A-Za-z0-9._-]";
@@ -66,25 +66,24 @@ impl InventoryService for Api {
     ) -> Result<Response<ListStockResponse>, Status> {
         let ListStockRequest { page_size, page_token } = request.into_inner();
         let mut fields = Fields::default();
-        fields.check((0..=MAX_PAGE).contains(&page_size), "page_size", "must be 0 to 1,000");
-        let token_ok = page_token.is_empty() || is_sku(&page_token);
-        fields.check(token_ok, "page_token", "must be as an answer gave it, or empty");
+        let size = page::size(&mut fields, page_size);
+        fields.check(page_token.is_empty() || is_sku(&page_token), "page_token", page::TOKEN);
         fields.done()?;
-        let size = if page_size == 0 { DEFAULT_PAGE } else { page_size.into() };
         let mut connection = self.pool.acquire().await.map_err(of_database)?;
         // One more than asked for tells whether there is a next page.
         let mut rows =
             store::stock::list(&mut connection, &page_token, size + 1).await.map_err(of_database)?;
-        let more = rows.len() as i64 > size;
-        rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |(sku, _)| sku.clone());
+        let next_page_token = page::cut(&mut rows, size, |(sku, _)| sku.clone());
         let stock = rows.into_iter().map(|(sku, counters)| stock(sku, &counters)).collect();
         Ok(Response::new(ListStockResponse { stock, next_page_token }))
     }
 
     async fn restock(&self, request: Request<RestockRequest>) -> Result<Response<RestockResponse>, Status> {
-        restock::run(self, request.into_inner()).await.map(Response::new)
+        change::restock(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn adjust(&self, request: Request<AdjustRequest>) -> Result<Response<AdjustResponse>, Status> {
+        change::adjust(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_reservation(
@@ -105,6 +104,13 @@ impl InventoryService for Api {
         }
         let reservations = found.into_iter().map(reservation).collect();
         Ok(Response::new(GetReservationResponse { reservations }))
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<ListReservationsRequest>,
+    ) -> Result<Response<ListReservationsResponse>, Status> {
+        reservations::list(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn audit(&self, _: Request<AuditRequest>) -> Result<Response<AuditResponse>, Status> {
@@ -149,13 +155,5 @@ fn reservation(row: store::reservation::Reservation) -> Reservation {
         lines: lines.collect(),
         held_at: Some(timestamp(row.held_at)),
         ended_at: row.ended_at.map(timestamp),
-    }
-}
-
-fn timestamp(micros: i64) -> Timestamp {
-    Timestamp {
-        seconds: micros.div_euclid(1_000_000),
-        // less than 10^9
-        nanos: (micros.rem_euclid(1_000_000) * 1_000) as i32,
     }
 }

@@ -3,8 +3,8 @@
 //! Lock order everywhere: reservation rows, then stock rows, each in the order of its key.
 
 pub(crate) mod audit;
+pub(crate) mod change;
 pub(crate) mod reservation;
-pub(crate) mod restock;
 pub(crate) mod stock;
 pub(crate) mod wave;
 

@@ -118,3 +118,72 @@ pub(crate) async fn of_saga(
         })
         .collect()
 }
+
+/// Which reservations; `None` is any.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) sku: Option<String>,
+    pub(crate) saga: Option<Uuid>,
+    pub(crate) state: Option<State>,
+}
+
+/// Rows that one page looks at: no index serves SKU or state, for every order would pay for it.
+const WINDOW: i64 = 10_000;
+
+/// At most `limit` reservations before this one, the newest orders first, and the row after which to go on.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<&Key>,
+    limit: i64,
+) -> Result<(Vec<Reservation>, Option<Key>), sqlx::Error> {
+    let (first, last) = (filter.saga.unwrap_or(Uuid::nil()), filter.saga.unwrap_or(Uuid::max()));
+    let start = Key { saga: Uuid::max(), step: String::new(), epoch: 0 };
+    let before = before.unwrap_or(&start);
+    let rows = sqlx::query!(
+        r#"select saga_id as "saga_id!", step as "step!", epoch as "epoch!", state as "state!: i8",
+                  skus as "skus!", quantities as "quantities!",
+                  (extract(epoch from held_at) * 1000000)::bigint as "held_at!",
+                  (extract(epoch from ended_at) * 1000000)::bigint as ended_at,
+                  n as "n!", fits as "fits!"
+           from (select r.*, row_number() over (order by saga_id desc, step desc, epoch desc) as n,
+                        ($6::text is null or skus @> array[$6]) and ($7::text is null or state = $7::"char") as fits
+                 from public.reservation r
+                 where (saga_id, step, epoch) < ($1, $2, $3) and saga_id between $4 and $5
+                 order by saga_id desc, step desc, epoch desc limit $8) seen
+           where fits or n = $8 order by n limit $9"#,
+        before.saga,
+        before.step,
+        before.epoch,
+        first,
+        last,
+        filter.sku,
+        filter.state.map(State::letter),
+        WINDOW,
+        limit + 1,
+    )
+    .fetch_all(connection)
+    .await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut next) = (Vec::with_capacity(rows.len()), None);
+    for row in rows {
+        let key = Key { saga: row.saga_id, step: row.step, epoch: row.epoch };
+        if found.len() == limit {
+            next = found.last().map(|last: &Reservation| last.key.clone());
+            break;
+        }
+        if row.n == WINDOW {
+            next = Some(key.clone());
+        }
+        if row.fits {
+            found.push(Reservation {
+                state: State::read(row.state, &key)?,
+                key,
+                lines: lines(row.skus, row.quantities),
+                held_at: row.held_at,
+                ended_at: row.ended_at,
+            });
+        }
+    }
+    Ok((found, next))
+}

@@ -130,6 +130,16 @@ async fn a_restock_is_told_at_once() {
         let told = events.until(n + 1).await;
         assert_eq!(event(&told[n]).1.stocked, n as i64 + 1);
     }
+    let counted = skald_proto::inventory::v1::AdjustRequest {
+        sku: "apple".into(),
+        delta: -2,
+        request_id: "a1".into(),
+        actor: "tester".into(),
+        reason: "counted".into(),
+    };
+    inventory.api().adjust(counted).await.expect("adjusted");
+    let (kind, last) = event(events.until(7).await.last().expect("an event"));
+    assert_eq!((kind.as_str(), last.stocked, last.version), ("inventory.adjusted", 4, 7));
     // a scan for rows to adopt comes every three seconds, and each of these would have waited for its own
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     inventory.stop().await;

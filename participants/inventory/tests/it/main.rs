@@ -2,6 +2,7 @@
 
 mod api;
 mod concurrency;
+mod desk;
 mod events;
 mod plans;
 mod steps;

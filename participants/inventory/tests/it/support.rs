@@ -20,6 +20,7 @@ use skald_proto::{
         participant_service_client::ParticipantServiceClient,
     },
 };
+use sqlx::{Connection as _, PgConnection};
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
@@ -40,6 +41,10 @@ impl Installation {
         config.kafka.topic_prefix = format!("{}.", unique("inv"));
         config.kafka.partitions = 2;
         Self { database, config }
+    }
+
+    pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.database.url).await.expect("connects")
     }
 
     /// Starts an instance and waits until it answers.
@@ -77,14 +82,7 @@ impl Instance {
 
     /// Executes commands over one stream; the outcomes in order of arrival.
     pub(crate) async fn execute(&self, commands: Vec<Command>) -> Vec<Outcome> {
-        let mut client = ParticipantServiceClient::new(self.channel.clone());
-        let request = tokio_stream::iter([ExecuteRequest { commands }]);
-        let mut answers = client.execute(request).await.expect("a stream").into_inner();
-        let mut outcomes = Vec::new();
-        while let Some(answer) = answers.message().await.expect("an answer") {
-            outcomes.extend(answer.outcomes);
-        }
-        outcomes
+        execute(self.channel.clone(), commands).await
     }
 
     /// Executes one command.
@@ -129,6 +127,18 @@ impl Instance {
         self.shutdown.request();
         self.task.await.expect("no panic").expect("a clean stop");
     }
+}
+
+/// Executes commands over one stream; the outcomes in order of arrival.
+pub(crate) async fn execute(channel: Channel, commands: Vec<Command>) -> Vec<Outcome> {
+    let mut client = ParticipantServiceClient::new(channel);
+    let request = tokio_stream::iter([ExecuteRequest { commands }]);
+    let mut answers = client.execute(request).await.expect("a stream").into_inner();
+    let mut outcomes = Vec::new();
+    while let Some(answer) = answers.message().await.expect("an answer") {
+        outcomes.extend(answer.outcomes);
+    }
+    outcomes
 }
 
 /// A new order's id.

@@ -1,12 +1,18 @@
 //! PaymentService over gRPC: what people ask of charges, and the simulated gateway's mood. Commands come elsewhere.
 
-mod status;
+mod charges;
+mod reconcile;
+mod settle;
 
 use std::time::Duration;
 
-use prost_types::Timestamp;
+use skald_participant::{
+    ByHand,
+    status::{Fields, of_database, timestamp},
+};
 use skald_proto::payment::v1::{
-    Charge, ChargeState, GetChargeRequest, GetChargeResponse, SetGatewayMoodRequest, SetGatewayMoodResponse,
+    Charge, ChargeState, GetChargeRequest, GetChargeResponse, ListChargesRequest, ListChargesResponse,
+    ReconcileRequest, SetGatewayMoodRequest, SetGatewayMoodResponse, SettleRequest, SettleResponse,
     payment_service_server::PaymentService,
 };
 use sqlx::PgPool;
@@ -14,31 +20,41 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    gateway::simulated::{Mood, Simulated},
+    gateway::{
+        Gateway,
+        simulated::{Mood, Simulated},
+    },
+    service::Payment,
     store::{self, State},
 };
-use status::{Fields, of_database};
 
 /// As the proto says.
 const MAX_LATENCY_MS: u32 = 60_000;
 
-/// The service; clones share its pool. The mood is this instance's: with several, set it at each.
-#[derive(Clone, Debug)]
-pub(crate) struct Api {
+/// The service. The mood is this instance's: with several, set it at each.
+#[derive(Debug)]
+pub(crate) struct Api<G> {
     pool: PgPool,
+    payment: Payment<G>,
+    by_hand: ByHand,
     /// `None`: the gateway is a real one and has no mood that we could set.
     simulated: Option<Simulated>,
 }
 
-impl Api {
-    /// Reads through `pool`.
-    pub(crate) fn new(pool: PgPool, simulated: Option<Simulated>) -> Self {
-        Self { pool, simulated }
+impl<G: Gateway> Api<G> {
+    /// Reads through `pool`, and settles as `payment` would.
+    pub(crate) fn new(
+        pool: PgPool,
+        payment: Payment<G>,
+        by_hand: ByHand,
+        simulated: Option<Simulated>,
+    ) -> Self {
+        Self { pool, payment, by_hand, simulated }
     }
 }
 
 #[tonic::async_trait]
-impl PaymentService for Api {
+impl<G: Gateway> PaymentService for Api<G> {
     async fn get_charge(
         &self,
         request: Request<GetChargeRequest>,
@@ -54,6 +70,27 @@ impl PaymentService for Api {
             return Err(Status::not_found(format!("no charge of order {order_id}")));
         }
         Ok(Response::new(GetChargeResponse { charges: found.into_iter().map(charge).collect() }))
+    }
+
+    async fn list_charges(
+        &self,
+        request: Request<ListChargesRequest>,
+    ) -> Result<Response<ListChargesResponse>, Status> {
+        charges::list(&self.pool, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        settle::run(self, request.into_inner()).await.map(Response::new)
+    }
+
+    type ReconcileStream = reconcile::Pages;
+
+    async fn reconcile(
+        &self,
+        request: Request<ReconcileRequest>,
+    ) -> Result<Response<reconcile::Pages>, Status> {
+        let gateway = self.payment.gateway.clone();
+        reconcile::start(self.pool.clone(), gateway, request.into_inner()).map(Response::new)
     }
 
     async fn set_gateway_mood(
@@ -103,13 +140,5 @@ fn charge(row: store::Charge) -> Charge {
         intent_at: Some(timestamp(row.intent_at)),
         settled_at: row.settled_at.map(timestamp),
         refunded_at: row.refunded_at.map(timestamp),
-    }
-}
-
-fn timestamp(micros: i64) -> Timestamp {
-    Timestamp {
-        seconds: micros.div_euclid(1_000_000),
-        // less than 10^9
-        nanos: (micros.rem_euclid(1_000_000) * 1_000) as i32,
     }
 }

@@ -6,6 +6,7 @@ use skald_participant::{Key, Verb};
 use uuid::Uuid;
 
 use super::*;
+use crate::gateway::Record;
 
 /// Answers in order; whatever is asked without an answer left is a failure of the test.
 struct Script {
@@ -29,6 +30,10 @@ impl Gateway for Script {
     async fn refund(&self, refund: &Refund) -> Result<Answer, Fault> {
         assert_eq!((refund.key.as_str(), refund.charge_ref.as_str()), ("key", "ch_1"));
         self.next("refund").map(|answer| answer.expect("an answer"))
+    }
+
+    async fn records(&self, _: (i64, &str), _: i64, _: i64) -> Result<Vec<Record>, Fault> {
+        unreachable!("no call lists records")
     }
 
     async fn find(&self, kind: Kind, our_ref: &str, key: &str) -> Result<Option<Answer>, Fault> {

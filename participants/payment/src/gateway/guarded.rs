@@ -8,7 +8,7 @@ use std::{
 
 use skald_kit::health::{Health, Status};
 
-use super::{Answer, Charge, Fault, Gateway, Kind, Refund};
+use super::{Answer, Charge, Fault, Gateway, Kind, Record, Refund};
 use crate::breaker::{Breaker, Permit, Settings, State};
 
 /// Its name in health.
@@ -50,6 +50,15 @@ impl<G: Gateway> Guarded<G> {
         let inner = Arc::new(Inner { gateway, breaker, start: Instant::now(), health });
         tokio::spawn(tick(Arc::downgrade(&inner)));
         Self { inner }
+    }
+}
+
+impl<G> Guarded<G> {
+    /// Where the breaker stands, and for how long.
+    pub fn standing(&self) -> (State, Duration) {
+        let now = self.inner.start.elapsed();
+        let breaker = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        (breaker.state(), now.saturating_sub(breaker.since()))
     }
 }
 
@@ -166,6 +175,10 @@ impl<G: Gateway> Gateway for Guarded<G> {
 
     async fn find(&self, kind: Kind, our_ref: &str, key: &str) -> Result<Option<Answer>, Fault> {
         self.call("find", self.inner.gateway.find(kind, our_ref, key)).await
+    }
+
+    async fn records(&self, after: (i64, &str), until: i64, limit: i64) -> Result<Vec<Record>, Fault> {
+        self.call("records", self.inner.gateway.records(after, until, limit)).await
     }
 
     fn key_lifetime(&self) -> Duration {

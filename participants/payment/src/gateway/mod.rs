@@ -65,6 +65,23 @@ impl Kind {
     }
 }
 
+/// A movement of money as the gateway recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When, by the gateway's clock: microseconds since 1970.
+    pub at: i64,
+    /// The gateway's reference.
+    pub reference: String,
+    /// Which way.
+    pub kind: Kind,
+    /// Our reference, as it was sent.
+    pub our_ref: String,
+    /// In minor units of the currency.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+}
+
 /// What the gateway said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -116,6 +133,15 @@ pub trait Gateway: Send + Sync + 'static {
         our_ref: &str,
         key: &str,
     ) -> impl Future<Output = Result<Option<Answer>, Fault>> + Send;
+
+    /// At most `limit` movements after (time, reference) and before the time `until`, in that order; times are microseconds
+    /// since 1970.
+    fn records(
+        &self,
+        after: (i64, &str),
+        until: i64,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Record>, Fault>> + Send;
 
     /// For how long a key is remembered.
     fn key_lifetime(&self) -> Duration;

@@ -8,16 +8,9 @@ use skald_proto::{
     },
     payment::v1::{ChargeState, GetChargeRequest, SetGatewayMoodRequest},
 };
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic::Code;
 
-use crate::support::{Installation, SOON, charge, order, refund};
-
-fn bad_fields(status: &Status) -> Vec<String> {
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let bad = status.get_details_bad_request().expect("google.rpc.BadRequest");
-    bad.field_violations.into_iter().map(|violation| violation.field).collect()
-}
+use crate::support::{Installation, SOON, bad_fields, charge, order, refund};
 
 #[tokio::test]
 async fn it_says_who_it_is() {

@@ -2,10 +2,13 @@
 
 mod api;
 mod breaker;
+mod desk;
 mod events;
 mod faults;
 mod gateway;
 mod plans;
+mod reconcile;
+mod settle;
 mod steps;
 mod support;
 #[path = "../../../runtime/tests/it/trips.rs"]

@@ -27,7 +27,8 @@ use skald_proto::{
 };
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::mpsc::Receiver;
-use tonic::transport::Channel;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -315,6 +316,13 @@ impl Sender {
         };
         self.producer.send(record, ()).map_err(|(error, ())| error).expect("sent");
     }
+}
+
+/// The fields that an answer says are bad.
+pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let bad = status.get_details_bad_request().expect("google.rpc.BadRequest");
+    bad.field_violations.into_iter().map(|violation| violation.field).collect()
 }
 
 /// A new order's id.

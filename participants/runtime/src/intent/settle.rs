@@ -25,7 +25,7 @@ use crate::{
     barrier::{Row, Slot, Verdict},
     command::{Failed, Key},
     decide::{UNRESOLVED, unresolved_answer},
-    outcomes::{Reply, label},
+    outcomes::{Outbound, Places, Reply, label},
     service::{CallResult, Domain, Service, Settlement},
     shared::{Link, Shared, Trouble, pause},
 };
@@ -241,17 +241,22 @@ async fn once<S: Service>(shared: &Shared<S>, link: &mut Link, all: &[Resolution
     shared.committed(pg::commit(tx).await)?;
     shared.postgres_up();
     events.committed();
-    for (addressee, answer) in written.replies {
-        metrics::counter!("skald_participant_settled_total", "answer" => label(&answer)).increment(1);
-        let (partition, reply) = Reply::to_intent(addressee, answer);
-        if partition >= 0 {
-            shared.outbound.reply(&mut places, partition, reply, None);
-        }
-    }
+    send(&shared.outbound, &mut places, written.replies);
     if written.undo_due {
         shared.due.notify_one();
     }
     Ok(())
+}
+
+/// Answers whoever waits for what was settled: after the commit.
+pub(super) fn send(outbound: &Outbound, places: &mut Places, replies: Vec<(Addressee, Answer)>) {
+    for (addressee, answer) in replies {
+        metrics::counter!("skald_participant_settled_total", "answer" => label(&answer)).increment(1);
+        let (partition, reply) = Reply::to_intent(addressee, answer);
+        if partition >= 0 {
+            outbound.reply(places, partition, reply, None);
+        }
+    }
 }
 
 fn concerns_domain(resolution: &Resolution) -> bool {
@@ -264,18 +269,19 @@ fn concerns_domain(resolution: &Resolution) -> bool {
 
 /// What one transaction did.
 #[derive(Default)]
-struct Written {
-    replies: Vec<(Addressee, Answer)>,
-    undo_due: bool,
+pub(super) struct Written {
+    pub(super) replies: Vec<(Addressee, Answer)>,
+    pub(super) undo_due: bool,
 }
 
 impl Written {
-    async fn settle(
+    /// Returns how many still were intents.
+    pub(super) async fn settle(
         &mut self,
         conn: &mut PgConnection,
         all: &[Resolution],
         mut domain: Option<&mut impl Domain>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<usize, sqlx::Error> {
         let settled = |r: &Resolution| match r {
             Resolution::Settled { intent, verdict, answer, .. } => {
                 let stored = (*verdict != Verdict::Nothing).then(|| answer.clone());
@@ -285,10 +291,11 @@ impl Written {
         };
         let rows: Vec<Row> = all.iter().filter_map(settled).collect();
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // those that are no longer intents were settled by someone else, who answers
         let mut mine = table::settle(conn, &rows).await?;
+        let settled = mine.len();
         let runs: Vec<Key> =
             mine.keys().filter(|(_, slot)| *slot == Slot::Run).map(|(key, _)| key.clone()).collect();
         if !runs.is_empty() {
@@ -302,7 +309,7 @@ impl Written {
             }
             self.replies.extend(addressee.map(|addressee| (addressee, answer.clone())));
         }
-        Ok(())
+        Ok(settled)
     }
 
     async fn postpone(

@@ -306,6 +306,85 @@ pub(crate) async fn postpone(
     Ok(found.collect())
 }
 
+/// An open intent, without a lock.
+pub(crate) async fn get(
+    conn: &mut PgConnection,
+    key: &Key,
+    slot: Slot,
+) -> Result<Option<Intent>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select attempt, gateway_key, calls, traceparent, partition from skald.intent
+           where saga_id = $1 and step = $2 and epoch = $3 and verb = $4"#,
+        key.saga,
+        key.step,
+        key.epoch,
+        slot.code(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|r| Intent {
+        key: key.clone(),
+        verb: slot.verb(),
+        attempt: r.attempt,
+        gateway_key: r.gateway_key,
+        calls: r.calls,
+        traceparent: r.traceparent,
+        partition: r.partition,
+    }))
+}
+
+/// The failure for which an open intent sleeps.
+pub(crate) async fn answered(
+    conn: &mut PgConnection,
+    key: &Key,
+    slot: Slot,
+) -> Result<Option<String>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select answered from skald.intent where saga_id = $1 and step = $2 and epoch = $3 and verb = $4",
+        key.saga,
+        key.step,
+        key.epoch,
+        slot.code(),
+    );
+    Ok(found.fetch_optional(conn).await?.flatten())
+}
+
+/// Locks an intent that waits for a person, so that no call begins; `false` when it does not (any more).
+pub(crate) async fn hold_unresolved(conn: &mut PgConnection, intent: &Intent) -> Result<bool, sqlx::Error> {
+    let held = sqlx::query_scalar!(
+        r#"select 1 as "held!" from skald.intent
+           where saga_id = $1 and step = $2 and epoch = $3 and verb = $4 and answered = 'UNRESOLVED' for update"#,
+        intent.key.saga,
+        intent.key.step,
+        intent.key.epoch,
+        intent.slot().code(),
+    );
+    Ok(held.fetch_optional(conn).await?.is_some())
+}
+
+/// A held intent is due now, with another key.
+pub(crate) async fn again(
+    conn: &mut PgConnection,
+    intent: &Intent,
+    next_key: &str,
+    owner: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update skald.intent
+         set gateway_key = $5, key_at = now(), calls = 0, call_after = now(), answered = null, owner = $6
+         where saga_id = $1 and step = $2 and epoch = $3 and verb = $4",
+        intent.key.saga,
+        intent.key.step,
+        intent.key.epoch,
+        intent.slot().code(),
+        next_key,
+        owner,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(crate) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }

@@ -2,6 +2,7 @@
 
 mod api;
 mod calls;
+mod desk;
 mod faults;
 mod house;
 mod kafka;

@@ -216,6 +216,7 @@ impl Domain for Things {
             Settlement::Rejected(_) => "D",
             Settlement::Undone(_) => "B",
             Settlement::Unresolved => "U",
+            Settlement::Again => "C",
         };
         self.put(intent.key.clone(), state);
     }

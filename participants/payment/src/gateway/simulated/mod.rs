@@ -15,6 +15,7 @@
 mod books;
 mod clerk;
 mod mood;
+mod records;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -25,10 +26,11 @@ use skald_kit::config::Secret;
 use skald_participant::Deadline;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answer, Charge, Fault, Gateway, Kind, Refund};
+use super::{Answer, Charge, Fault, Gateway, Kind, Record, Refund};
 use books::{Ask, Op};
 use clerk::Job;
 pub use mood::Mood;
+use records::Archive;
 
 /// Calls that wait for the books: far more than a participant has under way, so it is reached only when the books hang.
 const QUEUE: usize = 4_096;
@@ -41,6 +43,7 @@ pub struct Simulated {
     jobs: mpsc::Sender<Job>,
     mood: Arc<Mutex<mood::Current>>,
     key_lifetime: Duration,
+    archive: Archive,
 }
 
 impl Simulated {
@@ -49,9 +52,10 @@ impl Simulated {
     #[must_use]
     pub fn start(url: Secret, key_lifetime: Duration, mood: Mood) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let archive = Archive::new(&url);
         tokio::spawn(clerk::work(url, key_lifetime, queue));
         let mood = Arc::new(Mutex::new(mood::Current::new(mood)));
-        Self { jobs, mood, key_lifetime }
+        Self { jobs, mood, key_lifetime, archive }
     }
 
     /// Misbehaves like this from now on; calls under way keep the old mood.
@@ -119,6 +123,18 @@ impl Gateway for Simulated {
 
     async fn find(&self, kind: Kind, our_ref: &str, key: &str) -> Result<Option<Answer>, Fault> {
         self.call(Op::Find(kind), our_ref, key, None).await
+    }
+
+    async fn records(&self, after: (i64, &str), until: i64, limit: i64) -> Result<Vec<Record>, Fault> {
+        let fate = self.mood.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if !fate.latency.is_zero() {
+            tokio::time::sleep(fate.latency).await;
+        }
+        if fate.outage {
+            return Err(Fault::Unavailable);
+        }
+        let records = self.archive.records(after, until, limit).await?;
+        if fate.lose_answer { Err(Fault::Lost) } else { Ok(records) }
     }
 
     fn key_lifetime(&self) -> Duration {
