@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, dev, migrate, orders, output::Format, sagas, serve, stock, topics};
+use crate::{bench, definition, dev, migrate, orders, output::Format, replay, sagas, serve, stock, topics};
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
 #[derive(Debug, Parser)]
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Stock(stock::Args),
     /// Show sagas, their steps and their history
     Saga(sagas::Args),
+    /// Judge recorded histories by this binary, before it is deployed
+    Replay(replay::Args),
+    /// Compare definitions, and say which running sagas could follow
+    Definition(definition::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -65,6 +69,8 @@ impl Command {
             Command::Order(args) => args.format(),
             Command::Stock(args) => args.format(),
             Command::Saga(args) => args.format(),
+            Command::Replay(args) => args.format(),
+            Command::Definition(args) => args.format(),
             Command::Dev(_)
             | Command::Serve(_)
             | Command::Migrate(_)

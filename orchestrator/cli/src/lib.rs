@@ -5,11 +5,13 @@
 mod args;
 pub mod bench;
 pub mod client;
+pub mod definition;
 pub mod dev;
 pub mod exit;
 mod migrate;
 pub mod orders;
 pub mod output;
+pub mod replay;
 pub mod sagas;
 mod serve;
 pub mod stock;
@@ -47,6 +49,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Order(args) => orders::run(args).await?,
         Command::Stock(args) => stock::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
+        Command::Replay(args) => replay::run(args).await?,
+        Command::Definition(args) => definition::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Topics(args) => topics::run(args).await?,
         Command::Bench(args) => return Ok(bench::run(args).await?),

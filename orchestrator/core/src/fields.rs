@@ -1,7 +1,5 @@
-//! A state as named fields: for words, and to name the first field in which two states differ. Payloads are shown by
-//! type, size and hash, never by content.
-
-use std::fmt::Write as _;
+//! A state as named fields: for words, and to name the first field in which two states differ. Payloads and the
+//! ids of signals are shown by their hash, never by content.
 
 use sha2::{Digest, Sha256};
 
@@ -40,22 +38,16 @@ pub fn first_difference(found: &State, recorded: &State) -> Option<Difference> {
         .or_else(|| steps.into_iter().find_map(|(f, r)| first(&f.name, step(f), step(r))))
 }
 
-/// A state and what follows from it, in one line: every field that has not its default.
-pub fn words(state: &State, effects: &Effects) -> String {
-    let mut out = filled(saga(state));
-    for one in state.steps.iter().filter(|step| step.entered_at != 0) {
-        write!(out, "; {}: {}", one.name, filled(step(one).into_iter().skip(1).collect())).expect("a String");
-    }
-    for command in &effects.commands {
-        write!(out, "; send {}", command_words(command)).expect("a String");
-    }
-    if effects.wake_at != 0 {
-        write!(out, "; wake {}", effects.wake_at).expect("a String");
-    }
-    for event in effects.events.iter().filter_map(|record| record.event.as_ref()) {
-        write!(out, "; event {}", event_words(event)).expect("a String");
-    }
-    out
+/// A state and what follows from it, line by line: every field that has not its default.
+pub fn words(state: &State, effects: &Effects) -> Vec<String> {
+    let entered = state.steps.iter().filter(|step| step.entered_at != 0);
+    let steps = entered.map(|one| format!("{}: {}", one.name, filled(step(one).into_iter().skip(1))));
+    let commands = effects.commands.iter().map(|command| format!("send {}", command_words(command)));
+    let wake = (effects.wake_at != 0).then(|| format!("wake {}", effects.wake_at));
+    let events = effects.events.iter().filter_map(|record| record.event.as_ref());
+    let events = events.map(|event| format!("event {}", event_words(event)));
+    let saga = format!("saga: {}", filled(saga(state).into_iter()));
+    [saga].into_iter().chain(steps).chain(commands).chain(wake).chain(events).collect()
 }
 
 /// `reserve RUN/1 attempt 1`.
@@ -94,7 +86,8 @@ fn saga(state: &State) -> Fields {
         paused_at,
     } = state;
     let names = steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(" ");
-    let kept = |s: &crate::input::Signal| format!("{} {} {}", s.name, s.signal_id, payload(&s.payload));
+    let kept =
+        |s: &crate::input::Signal| format!("{} {} {}", s.name, token(&s.signal_id), payload(&s.payload));
     vec![
         ("phase", format!("{:?}", state.phase())),
         ("version", number(*version)),
@@ -146,7 +139,7 @@ fn step(step: &Step) -> Fields {
         ("parked", parked.clone()),
         ("last_error", error.unwrap_or_default()),
         ("result", payload(result)),
-        ("signal_id", signal_id.clone()),
+        ("signal_id", token(signal_id)),
         ("vouched", if *vouched { "true".into() } else { String::new() }),
         ("seal", unless(Seal::GiveUp, step.seal())),
     ]
@@ -163,21 +156,23 @@ fn number<N: Default + PartialEq + ToString>(number: N) -> String {
 
 fn payload(payload: &Option<Payload>) -> String {
     payload.as_ref().map_or(String::new(), |p| {
-        let hash = Sha256::digest(&p.value);
         let kind = if p.type_url.is_empty() { "untyped" } else { &p.type_url };
-        format!(
-            "{kind} ({} bytes, {:02x}{:02x}{:02x}{:02x})",
-            p.value.len(),
-            hash[0],
-            hash[1],
-            hash[2],
-            hash[3]
-        )
+        format!("{kind} ({} bytes, {})", p.value.len(), hash(&p.value))
     })
 }
 
-fn filled(fields: Fields) -> String {
-    let filled = fields.into_iter().filter(|(_, value)| !value.is_empty());
+/// A signal's id may be what its sender pays with.
+fn token(id: &str) -> String {
+    if id.is_empty() { String::new() } else { format!("#{}", hash(id.as_bytes())) }
+}
+
+/// Enough to tell two apart.
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn filled(fields: impl Iterator<Item = (&'static str, String)>) -> String {
+    let filled = fields.filter(|(_, value)| !value.is_empty());
     filled.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 

@@ -79,10 +79,18 @@ pub fn probe(definition: &Definition, id: Uuid, saga: &State) -> Vec<(String, St
         };
         Some((probe.name, what))
     };
-    match catch_unwind(AssertUnwindSafe(|| inputs(definition, saga))) {
-        Ok(probes) => probes.into_iter().filter_map(survives).collect(),
-        Err(panic) => vec![("every input".into(), format!("it panics: {}", message(&*panic)))],
+    match catch_unwind(AssertUnwindSafe(|| stand(definition, saga).map(|()| inputs(definition, saga)))) {
+        Ok(Ok(probes)) => probes.into_iter().filter_map(survives).collect(),
+        Ok(Err(what)) => vec![(AS_IT_STANDS.into(), what)],
+        Err(panic) => vec![(AS_IT_STANDS.into(), format!("it panics: {}", message(&*panic)))],
     }
+}
+
+/// A state that is broken already would spoil every probe.
+fn stand(definition: &Definition, saga: &State) -> Result<(), String> {
+    let mut aligned = saga.clone();
+    aligned.aligned(definition).ok_or("it has a step that its definition has not")?;
+    invariants::check(definition, &aligned).map_err(|violation| violation.to_string())
 }
 
 fn stands(cx: Context<'_>, before: &State, input: &Input) -> Result<(), String> {
@@ -105,6 +113,8 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 const PROBE: &str = "probe";
+/// Names the finding of a saga that needs no input to fail.
+const AS_IT_STANDS: &str = "as it stands";
 
 fn payload() -> Payload {
     Payload { type_url: String::new(), value: PROBE.into() }

@@ -23,8 +23,8 @@ pub struct Finding {
     pub row: Option<(u32, u32)>,
     /// In words.
     pub what: String,
-    /// State and effects as this binary computes them; empty when it could not.
-    pub recomputed: String,
+    /// State and effects as this binary computes them, line by line; empty when it could not.
+    pub recomputed: Vec<String>,
     /// The first field in which the state that the history leads to differs from the stored one.
     pub difference: Option<Difference>,
 }
@@ -32,7 +32,7 @@ pub struct Finding {
 impl Finding {
     /// About the saga's own row.
     pub fn of_saga(code: &'static str, what: impl Into<String>) -> Finding {
-        Finding { code, row: None, what: what.into(), recomputed: String::new(), difference: None }
+        Finding { code, row: None, what: what.into(), recomputed: Vec::new(), difference: None }
     }
 
     fn of_row(code: &'static str, row: &Row, what: impl Into<String>) -> Finding {
@@ -43,23 +43,22 @@ impl Finding {
 /// Everything that is wrong; empty: this binary leads where it is said to lead. At most one finding is about a row,
 /// the first that differs: what comes after it follows from it.
 pub fn verify(definition: &Definition, saga: &Recorded) -> Vec<Finding> {
-    let stored = match state::decode(saga.format, &saga.state) {
-        Ok(stored) => Some(stored),
-        Err(unreadable) => return vec![Finding::of_saga("UNREADABLE", unreadable.to_string())],
+    let (stored, mut found) = match state::decode(saga.format, &saga.state) {
+        Ok(stored) => (Some(stored), Vec::new()),
+        Err(unreadable) => (None, vec![Finding::of_saga("UNREADABLE", unreadable.to_string())]),
     };
     let mut fold = Fold { definition, saga, state: State::new(definition), first: None, later: 0 };
     let whole = fold.rows();
     let Fold { state, first, later, .. } = fold;
-    if let Some(mut found) = first {
-        if whole {
-            found.difference = stored.and_then(|stored| fields::first_difference(&state, &stored));
-            if found.code == "DIGEST" && later > 0 {
-                found.what = format!("{}, and so {} after it", found.what, rows_do(later));
-            }
+    match (first, stored) {
+        (Some(first), stored) => {
+            let stored = stored.filter(|_| whole);
+            found.push(in_the_end(first, &state, stored.as_ref(), later));
         }
-        return vec![found];
+        (None, Some(stored)) => found.extend(end(saga, &state, &stored)),
+        (None, None) => {}
     }
-    end(saga, &state, stored).into_iter().collect()
+    found
 }
 
 /// A history being folded.
@@ -131,6 +130,22 @@ impl Fold<'_> {
     }
 }
 
+/// What became of the first row that differs, by the end; without `stored` the fold did not reach it.
+fn in_the_end(mut found: Finding, state: &State, stored: Option<&State>, later: usize) -> Finding {
+    let Some(stored) = stored else { return found };
+    found.difference = fields::first_difference(state, stored);
+    if found.code != "DIGEST" {
+        return found;
+    }
+    let last = found.row.is_some_and(|(seq, _)| seq == state.version);
+    if later > 0 {
+        found.what.push_str(&format!(", and so {} after it", rows_do(later)));
+    } else if !last && state == stored {
+        found.what.push_str("; everything after it is as recorded, so the recorded digest is spoilt");
+    }
+    found
+}
+
 /// The column `kind` is outside the digest, so it is looked at by itself.
 fn misnamed(row: &Row) -> Option<Finding> {
     let kind = input::decode(&row.input).ok()?.kind();
@@ -163,7 +178,7 @@ fn of_mismatch(row: &Row, mismatch: &Mismatch) -> Finding {
 }
 
 /// Every row is as recorded: does the saga's own row say the same?
-fn end(saga: &Recorded, state: &State, stored: Option<State>) -> Option<Finding> {
+fn end(saga: &Recorded, state: &State, stored: &State) -> Option<Finding> {
     if state.version < saga.version {
         let what = format!("the history ends at row {}, the saga is at {}", state.version, saga.version);
         return Some(Finding::of_saga("MISSING", what));
@@ -175,7 +190,7 @@ fn end(saga: &Recorded, state: &State, stored: Option<State>) -> Option<Finding>
     if state::encode(state) == saga.state {
         return None;
     }
-    let difference = stored.and_then(|stored| fields::first_difference(state, &stored));
+    let difference = fields::first_difference(state, stored);
     let what = match difference {
         Some(_) => "the stored state is not the one that its history leads to",
         None => "the stored state's bytes are not canonical, or have fields that this binary does not know",

@@ -49,7 +49,9 @@ fn help_names_every_exit_code() {
     for exit in ["  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  ", "  130  "] {
         assert!(out.contains(exit), "{exit:?} in\n{out}");
     }
-    for command in ["dev", "serve", "order", "stock", "saga", "migrate", "topics", "bench"] {
+    for command in
+        ["dev", "serve", "order", "stock", "saga", "replay", "definition", "migrate", "topics", "bench"]
+    {
         assert!(out.contains(&format!("\n  {command} ")), "{command} in\n{out}");
         assert_eq!(ended(&skald(&[command, "--help"])).0, 0, "{command}");
     }

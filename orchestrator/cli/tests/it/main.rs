@@ -4,8 +4,10 @@
 
 mod board;
 mod commands;
+mod definition;
 mod demo;
 mod e2e;
 mod problems;
+mod replay;
 mod tables;
 mod text;

@@ -118,5 +118,9 @@ fn a_broken_invariant_is_seen() {
     let mut state = saga(&order()).started().state;
     state.steps[0].set_status(skald_core::state::StepStatus::Succeeded);
     let found = probe(&order(), ID, &state);
-    assert!(found.iter().any(|(_, what)| what.contains("something is pending without a verb")), "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "as it stands");
+    assert!(found[0].1.contains("something is pending without a verb"), "{found:?}");
+    let (_, what) = &probe(&Definition::default(), ID, &state)[0];
+    assert_eq!(what, "it has a step that its definition has not");
 }

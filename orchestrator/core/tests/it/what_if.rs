@@ -90,7 +90,7 @@ fn another_policy_for_a_no() {
 }
 
 #[test]
-fn another_reason_and_an_operator_who_saw_another_version() {
+fn another_reason() {
     let declined = saga(&order())
         .started_with(&[("pay", "p")])
         .succeeded("reserve")
@@ -106,6 +106,19 @@ fn another_reason_and_an_operator_who_saw_another_version() {
         6,
         "OUTCOME: COMPENSATING NO_MONEY, send reserve UNDO/1 attempt 1, event Turned NO_MONEY; \
          then: send reserve UNDO/1 attempt 1, event Turned PAYMENT_DECLINED",
+    );
+}
+
+#[test]
+fn an_operator_acts_on_what_he_would_have_seen() {
+    let paused = saga(&order()).started().succeeded("reserve").after("5m").paused();
+    let hasty = changed(order(), |d| d.steps[1].give_up_ms = 60_000);
+    parts(
+        &under(&hasty, &paused),
+        "PAUSED",
+        "PAUSED EXPIRED",
+        3,
+        "a deadline fires before it: send reserve UNDO/1 attempt 1, event Turned EXPIRED",
     );
 }
 
