@@ -3,11 +3,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, bench, dev, migrate,
+    audit, bench, definition, dev, migrate,
     operator::{attention, bulk, letters, participants},
     orders,
     output::Format,
-    sagas, serve, stock, topics,
+    replay, sagas, serve, stock, topics,
 };
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Participant(participants::Args),
     /// Check that stock and money add up, over all databases
     Audit(audit::Args),
+    /// Judge recorded histories by this binary, before it is deployed
+    Replay(replay::Args),
+    /// Compare definitions, and say which running sagas could follow
+    Definition(definition::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -86,6 +90,8 @@ impl Command {
             Command::Bulk(args) => args.format(),
             Command::Participant(args) => args.format(),
             Command::Audit(args) => args.format(),
+            Command::Replay(args) => args.format(),
+            Command::Definition(args) => args.format(),
             Command::Dev(_)
             | Command::Serve(_)
             | Command::Migrate(_)

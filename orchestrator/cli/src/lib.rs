@@ -6,12 +6,14 @@ mod args;
 pub mod audit;
 pub mod bench;
 pub mod client;
+pub mod definition;
 pub mod dev;
 pub mod exit;
 mod migrate;
 pub mod operator;
 pub mod orders;
 pub mod output;
+pub mod replay;
 pub mod sagas;
 mod serve;
 pub mod stock;
@@ -54,6 +56,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Bulk(args) => operator::bulk::run(args).await?,
         Command::Participant(args) => operator::participants::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
+        Command::Replay(args) => replay::run(args).await?,
+        Command::Definition(args) => definition::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Topics(args) => topics::run(args).await?,
         Command::Bench(args) => return Ok(bench::run(args).await?),

@@ -5,11 +5,15 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use skald_core::{
-    Definition, Input, State, advance, history,
+    Definition, Input, State, advance,
+    archive::{self, Item, Recorded, take},
+    history,
     input::{Answer, Done, Outcome, Payload, Request, Signal, Verb},
     machine::Context,
-    plan::{Ask, Item, Loaded, plan},
+    plan::{self, Ask, Loaded, plan},
+    probe::probe,
     state,
+    verify::verify,
 };
 use uuid::Uuid;
 
@@ -82,7 +86,7 @@ fn plan_a_batch(c: &mut Criterion) {
     }
 }
 
-type Batch = (Vec<Item<u128>>, BTreeMap<Uuid, Loaded>);
+type Batch = (Vec<plan::Item<u128>>, BTreeMap<Uuid, Loaded>);
 
 fn batch(definition: &Arc<Definition>, inputs: &[Input], at: usize) -> Batch {
     let mut loaded = BTreeMap::new();
@@ -97,11 +101,52 @@ fn batch(definition: &Arc<Definition>, inputs: &[Input], at: usize) -> Batch {
             }
             loaded.insert(saga, Loaded { definition: definition.clone(), state, quarantined: false });
         }
-        Item { saga, actor: "bench".into(), ask, token }
+        plan::Item { saga, actor: "bench".into(), ask, token }
     };
     let items = (0..BATCH).map(item).collect();
     (items, loaded)
 }
 
-criterion_group!(benches, advance_an_order, plan_a_batch);
+/// What `skald replay verify` does with an order: taken out of a file's bytes, folded, compared; and probed while it
+/// is active.
+fn replay_an_order(c: &mut Criterion) {
+    let definition = Definition::order();
+    let (whole, under_way) = (recorded(&definition, 4), recorded(&definition, 2));
+    let mut bytes = Vec::new();
+    archive::append(Item::Saga(whole.clone().into()), &mut bytes);
+    let mut group = c.benchmark_group("replay");
+    group.throughput(Throughput::Elements(whole.rows.len() as u64));
+    group.bench_function("verify an order from a file, 4 rows", |b| {
+        b.iter(|| {
+            let Ok(Some((Item::Saga(saga), _))) = take(black_box(&bytes)) else { panic!("a saga") };
+            assert!(verify(&definition, &Recorded::try_from(saga).expect("a saga")).is_empty());
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+    let state = state::decode(skald_core::FORMAT, &under_way.state).expect("a state");
+    group.bench_function("probe an active order", |b| {
+        b.iter(|| assert!(probe(&definition, under_way.id, black_box(&state)).is_empty()));
+    });
+}
+
+/// An order after so many inputs.
+fn recorded(definition: &Definition, rows: usize) -> Recorded {
+    let signal = |name: &str| Signal { name: name.into(), signal_id: "submit".into(), payload: payload() };
+    let request = Request { input: payload(), signals: vec![signal("pay"), signal("fulfil")] };
+    let (request, saga) = (prost::Message::encode_to_vec(&request), Uuid::from_u128(1));
+    let mut state = State::new(definition);
+    let row = |(i, input): (usize, &Input)| {
+        let at = T0 + i as i64;
+        let effects = advance(Context { saga, definition, now: at }, &mut state, input).expect("accepted");
+        let digest = history::digest(&state::encode(&state), &effects);
+        let (actor, bytes) = ("bench".into(), skald_core::input::encode(input));
+        history::Row { seq: i as u32 + 1, at, rules: 1, kind: input.kind(), actor, input: bytes, digest }
+    };
+    let rows: Vec<_> = inputs()[..rows].iter().enumerate().map(row).collect();
+    let (version, active, bytes) = (state.version, !state.is_final(), state::encode(&state));
+    let format = skald_core::FORMAT;
+    Recorded { id: saga, definition: 1, version, format, active, request, state: bytes, rows }
+}
+
+criterion_group!(benches, advance_an_order, plan_a_batch, replay_an_order);
 criterion_main!(benches);

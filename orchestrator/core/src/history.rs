@@ -99,30 +99,44 @@ pub fn started(request: &[u8]) -> Result<Started, prost::DecodeError> {
     Ok(Started { request_hash: request_hash(request), signals })
 }
 
+/// Folds one stored row into the state that the rows before it led to; gives the effects. The digest is not looked at.
+///
+/// # Errors
+/// Any [`Mismatch`] but a digest's; the state is unchanged.
+pub fn fold(
+    definition: &Definition,
+    saga: Uuid,
+    request: &[u8],
+    state: &mut State,
+    row: &Row,
+) -> Result<Effects, Mismatch> {
+    let seq = row.seq;
+    if seq != state.version + 1 {
+        return Err(Mismatch::Gap { after: state.version, found: seq });
+    }
+    if row.rules > crate::RULES {
+        return Err(Mismatch::Newer { seq, rules: row.rules });
+    }
+    let mut input = input::decode(&row.input).map_err(|why| Mismatch::Unreadable { seq, why })?;
+    if let Input::Started(recorded) = &mut input {
+        let first = started(request).map_err(|_| Mismatch::Request)?;
+        if first.request_hash != recorded.request_hash {
+            return Err(Mismatch::Request);
+        }
+        *recorded = first;
+    }
+    let cx = Context { saga, definition, now: row.at };
+    advance(cx, state, &input).map_err(|why| Mismatch::Refused { seq, why })
+}
+
 /// Folds a whole history, comparing digests row by row; gives the state that it leads to.
 pub fn replay(definition: &Definition, saga: Uuid, request: &[u8], rows: &[Row]) -> Result<State, Mismatch> {
     let mut state = State::new(definition);
     for row in rows {
-        let seq = row.seq;
-        if seq != state.version + 1 {
-            return Err(Mismatch::Gap { after: state.version, found: seq });
-        }
-        if row.rules > crate::RULES {
-            return Err(Mismatch::Newer { seq, rules: row.rules });
-        }
-        let mut input = input::decode(&row.input).map_err(|why| Mismatch::Unreadable { seq, why })?;
-        if let Input::Started(recorded) = &mut input {
-            let first = started(request).map_err(|_| Mismatch::Request)?;
-            if first.request_hash != recorded.request_hash {
-                return Err(Mismatch::Request);
-            }
-            *recorded = first;
-        }
-        let cx = Context { saga, definition, now: row.at };
-        let effects = advance(cx, &mut state, &input).map_err(|why| Mismatch::Refused { seq, why })?;
+        let effects = fold(definition, saga, request, &mut state, row)?;
         let found = digest(&state::encode(&state), &effects);
         if found != row.digest {
-            return Err(Mismatch::Digest { seq, found, recorded: row.digest });
+            return Err(Mismatch::Digest { seq: row.seq, found, recorded: row.digest });
         }
     }
     Ok(state)

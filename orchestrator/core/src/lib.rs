@@ -6,19 +6,27 @@
 //! - [`flight`]: what is in flight and when to wake, as functions of the state
 //! - [`invariants`]: what must hold after every transition
 //! - [`history`]: the append-only record, and folding it back
+//! - [`archive`], [`fields`], [`verify`], [`probe`], [`what_if`]: recorded sagas judged by this binary's rules
+//! - [`transfer`]: whether a saga could go on under another definition
 //! - [`plan`]: a batch of inputs and the sagas they meet, decided at once
 //!
 //! No tokio, no I/O, no clock, no randomness: the same input gives the same output for ever.
 
+pub mod archive;
 pub mod definition;
 pub mod effects;
+pub mod fields;
 pub mod flight;
 pub mod history;
 pub mod input;
 pub mod invariants;
 pub mod machine;
 pub mod plan;
+pub mod probe;
 pub mod state;
+pub mod transfer;
+pub mod verify;
+pub mod what_if;
 
 pub use definition::Definition;
 pub use effects::{CommandRef, Effects, Event};

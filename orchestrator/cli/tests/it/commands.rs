@@ -60,6 +60,8 @@ fn help_names_every_exit_code() {
         "bulk",
         "participant",
         "audit",
+        "replay",
+        "definition",
         "migrate",
         "topics",
         "bench",

@@ -5,9 +5,11 @@
 mod audit;
 mod board;
 mod commands;
+mod definition;
 mod demo;
 mod desk;
 mod e2e;
 mod problems;
+mod replay;
 mod tables;
 mod text;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// One golden history per kind of transition.
-fn histories() -> Vec<(&'static str, Saga)> {
+pub(crate) fn histories() -> Vec<(&'static str, Saga)> {
     let all = [("pay", "p1"), ("fulfil", "f1")];
     let order = || saga(&order());
     let reserved = || order().started_with(&[("pay", "p1")]).after("10ms").succeeded("reserve").after("10ms");

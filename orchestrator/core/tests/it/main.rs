@@ -3,6 +3,7 @@
 //! - `SKALD_BUDGET=ci|full`: how many random cases ([`random`])
 //! - `SKALD_BLESS=1`: writes the golden files anew ([`golden`])
 
+mod archive;
 mod cancel;
 mod contradiction;
 mod deadline;
@@ -17,9 +18,13 @@ mod outcome_run;
 mod outcome_seal;
 mod outcome_undo;
 mod plan;
+mod probe;
 mod properties;
 mod random;
 mod signal;
 mod started;
 mod support;
+mod transfer;
+mod verify;
+mod what_if;
 mod world;

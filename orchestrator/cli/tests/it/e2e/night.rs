@@ -42,20 +42,6 @@ impl Desk {
     }
 }
 
-async fn until(&self, args: &[&str], words: &[&str]) -> String {
-        skald_harness::eventually(&format!("{args:?} to say {words:?}"), LIMIT, async || {
-            let said = self.run(0, args);
-            if words.iter().all(|word| said.contains(word)) { Ok(said) } else { Err(said) }
-        })
-        .await
-    }
-}
-
-async fn mood(world: &World, outage: bool) {
-    let mut client = PaymentServiceClient::new(world.service(Kind::Payment, 0).channel());
-    client.set_gateway_mood(SetGatewayMoodRequest { outage, ..Default::default() }).await.expect("a mood");
-}
-
 async fn until(shop: &Shop, id: Uuid, status: OrderStatus) {
     skald_harness::eventually(&format!("order {id} to be {status:?}"), LIMIT, async || {
         let order = shop.look(id).await;

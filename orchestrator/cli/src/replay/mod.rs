@@ -1,0 +1,80 @@
+//! `skald replay`: what was recorded, judged by this binary before it is deployed. Reads, and changes nothing.
+
+mod database;
+mod export;
+mod file;
+mod progress;
+pub mod scrub;
+pub mod source;
+mod verify;
+pub mod view;
+mod what_if;
+
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::{
+    exit::{Exit, Failure},
+    output::Format,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Fold every history to its digests, and try each possible next input on every active saga
+    Verify(verify::Args),
+    /// Write histories to a file that `verify` and `what-if` read
+    Export(export::Args),
+    /// Run the recorded inputs under another definition and show what would have ended otherwise
+    WhatIf(what_if::Args),
+}
+
+/// Where the histories are.
+#[derive(Debug, clap::Args)]
+struct Origin {
+    /// A database (postgres://…), which is only read, or a file of `skald replay export`
+    #[arg(long = "from", value_name = "DSN|FILE")]
+    from: String,
+    /// Sagas that began since then: 2026-11-21, 2026-11-21T04:00:00Z, or an age such as 7d
+    #[arg(long, value_name = "TIME", value_parser = since, default_value = "", hide_default_value = true)]
+    since: Uuid,
+}
+
+impl Args {
+    pub(crate) fn format(&self) -> Format {
+        match &self.command {
+            Command::Verify(args) => args.output,
+            Command::WhatIf(args) => args.output,
+            Command::Export(_) => Format::Table,
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Verify(args) => verify::run(args).await,
+        Command::Export(args) => export::run(args).await,
+        Command::WhatIf(args) => what_if::run(args).await,
+    }
+}
+
+/// The lowest id of a saga that began then; the nil id for an empty text.
+fn since(text: &str) -> Result<Uuid, String> {
+    if text.is_empty() {
+        return Ok(Uuid::nil());
+    }
+    let date = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let at = match (humantime::parse_duration(text), humantime::parse_rfc3339_weak(&date)) {
+        (Ok(age), _) => SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+        (_, Ok(at)) => at,
+        _ => return Err(format!("{text:?} is no time, such as 2026-11-21 or 7d")),
+    };
+    let ms = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    Ok(Uuid::from_u128(ms << 80))
+}
