@@ -1,9 +1,13 @@
 //! The operator's desk, against real PostgreSQL and Kafka.
 
 mod act;
+mod attention;
 mod explain;
 mod freeze;
+mod letters;
 mod quarantine;
+mod redrive;
+mod sagas;
 
 use skald_proto::admin::v1::{self as admin, action::Verb};
 
