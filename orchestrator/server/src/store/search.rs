@@ -90,15 +90,15 @@ pub async fn active(
     oldest_first: bool,
     limit: i64,
 ) -> Result<Vec<Candidate>, sqlx::Error> {
-    // The range over all times makes it an index scan of what is active; materialized, the order can't undo that.
+    // The range over all times makes it an index scan of what is active; materialized, neither order nor ids undo that.
     if oldest_first {
         candidates!(
             conn,
             "asc",
             "(with active as materialized (
                 select id, definition_id, status, stage, wake_at from public.saga
-                 where wake_at > '-infinity' and id >= $1 and id < $2 and ($4::smallint is null or status = $4))
-              select * from active) a",
+                 where wake_at > '-infinity' and ($4::smallint is null or status = $4))
+              select * from active where id >= $1 and id < $2) a",
             from,
             before,
             limit,
@@ -110,8 +110,8 @@ pub async fn active(
             "desc",
             "(with active as materialized (
                 select id, definition_id, status, stage, wake_at from public.saga
-                 where wake_at > '-infinity' and id >= $1 and id < $2 and ($4::smallint is null or status = $4))
-              select * from active) a",
+                 where wake_at > '-infinity' and ($4::smallint is null or status = $4))
+              select * from active where id >= $1 and id < $2) a",
             from,
             before,
             limit,

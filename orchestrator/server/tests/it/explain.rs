@@ -1,5 +1,7 @@
 //! The plans of hot statements, as a running orchestrator gets them: indexes alone, and only the week that is asked for.
 
+mod desk;
+
 use std::{collections::BTreeSet, path::Path};
 
 use serde_json::Value;
@@ -80,6 +82,20 @@ impl Plan {
     }
 }
 
+/// From now on every new connection to the database `orders` has its plans in the server's log.
+async fn explain_all(sql: &mut sqlx::PgConnection) {
+    for setting in [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_analyze = on",
+        "auto_explain.log_timing = off",
+        "auto_explain.log_format = json",
+    ] {
+        let alter = format!("alter database orders set {setting}");
+        sqlx::query(sqlx::AssertSqlSafe(alter)).execute(&mut *sql).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_statements_use_indexes_of_one_week_and_running_sagas_are_updated_in_place() {
     let server = skald_harness::owned_postgres().await;
@@ -103,18 +119,7 @@ async fn hot_statements_use_indexes_of_one_week_and_running_sagas_are_updated_in
         .await
         .unwrap();
     sqlx::query("analyze").execute(&mut sql).await.unwrap();
-    for setting in [
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = on",
-        "auto_explain.log_timing = off",
-        "auto_explain.log_format = json",
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("alter database orders set {setting}")))
-            .execute(&mut sql)
-            .await
-            .unwrap();
-    }
+    explain_all(&mut sql).await;
 
     let world = World::start_with(|c| {
         c.postgres.url = url;

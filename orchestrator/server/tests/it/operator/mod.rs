@@ -1,10 +1,14 @@
 //! The operator's desk, against real PostgreSQL and Kafka.
 
 mod act;
+mod attention;
 mod bulk;
 mod explain;
 mod freeze;
+mod letters;
 mod quarantine;
+mod redrive;
+mod sagas;
 
 use skald_proto::admin::v1::{self as admin, action::Verb};
 

@@ -71,16 +71,26 @@ impl World {
         world
     }
 
-    /// How a dependency stands, and the detail.
-    pub(crate) async fn health(&self, dependency: &str) -> (String, String) {
+    /// The page at a path of the HTTP server.
+    async fn page(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = tokio::net::TcpStream::connect(self.config.listen.http).await.unwrap();
-        let request = "GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let report: serde_json::Value = serde_json::from_str(body).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// What Prometheus would read.
+    pub(crate) async fn metrics(&self) -> String {
+        self.page("/metrics").await
+    }
+
+    /// How a dependency stands, and the detail.
+    pub(crate) async fn health(&self, dependency: &str) -> (String, String) {
+        let body = self.page("/health/live").await;
+        let report: serde_json::Value = serde_json::from_str(&body).unwrap();
         let of = &report["dependencies"][dependency];
         let text = |field: &str| of[field].as_str().unwrap_or_default().to_owned();
         (text("status"), text("detail"))
