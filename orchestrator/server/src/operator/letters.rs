@@ -55,7 +55,11 @@ pub(super) async fn get(
     let saga = match kept.saga_id {
         None => None,
         Some(id) => match desk.read("saga", id).await {
-            Ok(row) => Some(view::saga(&row, desk.definition(row.definition_id).await?.as_ref(), false)),
+            // A saga that can't be shown is no reason to hide the letter.
+            Ok(row) => match desk.definition(row.definition_id).await {
+                Ok(definition) => Some(view::saga(&row, &definition, false)),
+                Err(_) => None,
+            },
             Err(status) if status.code() == Code::NotFound => None,
             Err(status) => return Err(status),
         },

@@ -51,7 +51,7 @@ async fn until(shop: &Shop, id: Uuid, status: OrderStatus) {
 }
 
 /// An answer of payment's about a charge, into the partition where it belongs.
-fn say(world: &World, order: Uuid, answer: Answer) {
+async fn say(world: &World, order: Uuid, answer: Answer) {
     let outcome = Outcome {
         protocol: 1,
         saga_id: order.to_string(),
@@ -75,8 +75,7 @@ fn say(world: &World, order: Uuid, answer: Answer) {
         headers: &[],
     };
     producer.send(record, ()).expect("taken");
-    // Dropped, it sends what it took.
-    drop(producer);
+    producer.flush(LIMIT).await.expect("delivered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +129,7 @@ async fn a_night_on_call() {
     let mut sql = world.sql(Kind::Orchestrator).await;
     sqlx::query(broken).bind(poisoned).execute(&mut sql).await.expect("broken");
     let failed = Failed { code: "BUSY".into(), message: "later".into(), retryable: true, retry_after_ms: 0 };
-    say(&world, poisoned, Answer::Failed(failed));
+    say(&world, poisoned, Answer::Failed(failed)).await;
     desk.until(&["attention"], &["QUARANTINED", "DEAD_LETTER"]).await;
     let letters = desk.run(0, &["dlq", "list", "--output", "json"]);
     let letter: serde_json::Value = serde_json::from_str(letters.lines().next().expect("a letter")).unwrap();
