@@ -73,7 +73,7 @@ create table public.attention (
   saga_id     uuid        not null,
   -- '' for the saga itself
   step        text        not null,
-  -- PARKED, QUARANTINED, VOUCHED, DEAD_LETTER, SLOW
+  -- PARKED, QUARANTINED, VOUCHED, DEAD_LETTER
   kind        text        not null,
   participant text,
   code        text        not null,
@@ -84,7 +84,6 @@ create table public.attention (
   primary key (saga_id, step, kind)
 );
 create index attention_group on public.attention (kind, step, participant, code);
-create index attention_since on public.attention (since, saga_id, step, kind);
 
 create table public.operator_action (
   request_id text        primary key,
@@ -117,31 +116,6 @@ create table public.dead_letter (
   saga_id     uuid,
   at          timestamptz not null default now(),
   state       text        not null default 'OPEN' check (state in ('OPEN', 'REDRIVEN', 'DISCARDED')),
-  -- the action that settled it
-  request_id  text,
   unique (topic, partition, kafka_offset)
 );
 create index dead_letter_saga on public.dead_letter (saga_id);
-create index dead_letter_open on public.dead_letter (id) where state = 'OPEN';
-
--- What operators do to many sagas, at a rate. Any instance carries a job on.
-create table public.bulk_job (
-  request_id text        primary key,
-  state      text        not null check (state in ('RUNNING', 'PAUSED', 'ABORTED', 'DONE')),
-  -- the StartBulkRequest
-  request    bytea       not null,
-  created_at timestamptz not null default now(),
-  changed_at timestamptz not null default now()
-);
-
--- Chosen when the job began, each with the version that it had then.
-create table public.bulk_item (
-  job     text    not null references public.bulk_job,
-  saga_id uuid    not null,
-  version integer not null,
-  -- O open, D done, M it had moved on, R refused
-  state   "char"  not null default 'O' check (state in ('O', 'D', 'M', 'R')),
-  why     text,
-  primary key (job, saga_id)
-);
-create index bulk_item_open on public.bulk_item (job, saga_id) where state = 'O';

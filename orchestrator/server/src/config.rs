@@ -1,6 +1,6 @@
 //! The orchestrator's settings, each with its default and its bounds.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use skald_kit::config::{self, Problems, Validate};
@@ -25,6 +25,8 @@ pub struct Config {
     pub driver: Driver,
     /// Definitions beside the one that ships.
     pub definitions: Definitions,
+    /// Where participants' own desks are, `host:port` by name: an explanation asks there what they have of a saga.
+    pub participants: BTreeMap<String, String>,
 }
 
 /// The driver: how sagas are moved.
@@ -131,6 +133,7 @@ impl Default for Config {
             shutdown: Default::default(),
             driver: Default::default(),
             definitions: Default::default(),
+            participants: Default::default(),
         }
     }
 }
@@ -144,6 +147,12 @@ impl Validate for Config {
         problems.part("otlp", &self.otlp);
         problems.part("shutdown", &self.shutdown);
         problems.part("driver", &self.driver);
+        for (name, address) in &self.participants {
+            let port = address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            problems.check(port, &format!("participants.{name}"), "must be host:port");
+        }
     }
 }
 

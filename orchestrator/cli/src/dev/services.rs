@@ -21,6 +21,8 @@ pub(super) fn start(servers: &Servers, ports: Ports, shutdown: &Shutdown) -> Tas
     orchestrator.kafka = servers.kafka.clone();
     orchestrator.listen = listen(ports.orchestrator());
     orchestrator.shutdown = stopping.clone();
+    let desks = [("inventory", ports.inventory()), ("payment", ports.payment())];
+    orchestrator.participants = desks.map(|(name, (grpc, _))| (name.to_owned(), grpc.to_string())).into();
     tasks.spawn("orchestrator", skald_server::run(orchestrator, shutdown.clone()));
 
     let mut inventory = skald_inventory::Config::default();

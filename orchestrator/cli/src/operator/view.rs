@@ -74,6 +74,7 @@ pub fn page(page: &admin::ExplainResponse, now: i64, colours: bool) -> String {
             out.push(Tone::Dim.paint(&format!("    {}{looks}", wait.sent_to), colours));
         }
     }
+    out.extend(theirs(page, colours));
     out.push(head("What happens by itself"));
     if page.upcoming.is_empty() {
         out.push("  nothing".into());
@@ -97,6 +98,35 @@ pub fn page(page: &admin::ExplainResponse, now: i64, colours: bool) -> String {
     }
     out.extend(table.lines(colours).into_iter().skip(1));
     out.join("\n")
+}
+
+/// What participants say, and what could not be learned.
+fn theirs(page: &admin::ExplainResponse, colours: bool) -> Vec<String> {
+    if page.participants.is_empty() && page.unknown.is_empty() {
+        return Vec::new();
+    }
+    let mut out = vec![Tone::Strong.paint("What participants say", colours)];
+    for view in &page.participants {
+        let breaker =
+            if view.breaker.is_empty() { String::new() } else { format!(", breaker {}", view.breaker) };
+        let intents = match (view.open_intents, view.unresolved_intents) {
+            (0, _) => String::new(),
+            (open, unresolved) => format!(", {open} open calls, {unresolved} of them unresolved"),
+        };
+        out.push(format!("  {}: lag {}{breaker}{intents}", view.participant, view.lag));
+        for row in &view.barrier {
+            let verb = row.verb().as_str_name().trim_start_matches("VERB_");
+            let verdict = row.verdict().as_str_name().trim_start_matches("BARRIER_VERDICT_");
+            out.push(
+                format!("    {} {verb} epoch {}: {verdict} {}", row.step, row.epoch, row.summary)
+                    .trim_end()
+                    .into(),
+            );
+        }
+    }
+    out.extend(page.disagreements.iter().map(|line| Tone::Bad.paint(&format!("  ! {line}"), colours)));
+    out.extend(page.unknown.iter().map(|line| Tone::Warn.paint(&format!("  ? {line}"), colours)));
+    out
 }
 
 /// A verb as it is typed.

@@ -8,6 +8,7 @@ use skald_cli::{
 use skald_proto::{
     admin::v1::{self as admin, action::Verb},
     inventory::v1::Reserved,
+    participant::v1::{BarrierRow, BarrierVerdict, Verb as PVerb},
     saga::v1::{Saga, SagaStatus, Step, StepError, StepStatus},
 };
 
@@ -117,6 +118,22 @@ fn a_page_says_where_a_saga_stands_and_what_can_be_done() {
             possible(retry, "RUN of charge goes to payment, the saga is RUNNING"),
             possible(Verb::Skip(needed), "reserve becomes SUCCEEDED, the saga is RUNNING"),
         ],
+        participants: vec![admin::ParticipantView {
+            participant: "payment".into(),
+            barrier: vec![BarrierRow {
+                step: "charge".into(),
+                epoch: 1,
+                verb: PVerb::Run.into(),
+                verdict: BarrierVerdict::Intent.into(),
+                ..Default::default()
+            }],
+            lag: 2,
+            breaker: "OPEN".into(),
+            open_intents: 3,
+            unresolved_intents: 1,
+        }],
+        disagreements: vec!["reserve is done here, and inventory has nothing of its RUN".into()],
+        unknown: vec!["what inventory has of it: no answer in 2 s".into()],
     };
     assert_eq!(
         view::page(&page, NOW, false),
@@ -131,6 +148,11 @@ charge   payment      RUNNING        1        1            parked: UNRESOLVED: a
 It waits for
   charge: RUN waits for a person: UNRESOLVED: ask the bank, since 2 h ago
     skald.payment.commands/3, 2 looks into silence
+What participants say
+  payment: lag 2, breaker OPEN, 3 open calls, 1 of them unresolved
+    charge RUN epoch 1: INTENT
+  ! reserve is done here, and inventory has nothing of its RUN
+  ? what inventory has of it: no answer in 2 s
 What happens by itself
   2023-11-17 05:46:40 (in 2 d)  the saga is too old
 What you can do

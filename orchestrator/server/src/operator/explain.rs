@@ -11,7 +11,7 @@ use skald_kit::kafka::partition_for_id;
 use skald_proto::{admin::v1 as wire, saga::v1 as saga};
 use tonic::Status;
 
-use super::act;
+use super::{act, participants};
 use crate::{
     bus::topics,
     intake::{
@@ -37,6 +37,8 @@ pub(super) async fn explain(
     let mut conn = desk.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
     let resends = read::resends(&mut conn, id).await.map_err(|e| errors::unreadable(&e))?.unwrap_or_default();
     let page = Page { desk, row: &row, definition: &definition, state: &state, resends };
+    drop(conn);
+    let learned = participants::ask(desk, id, &definition, &state).await;
     let mut shown = view::saga(&row, &definition, false);
     shown.input = None;
     Ok(wire::ExplainResponse {
@@ -45,6 +47,9 @@ pub(super) async fn explain(
         waits: page.waits(),
         upcoming: page.upcoming(),
         possible: page.possible()?,
+        participants: learned.views,
+        disagreements: learned.disagreements,
+        unknown: learned.unknown,
     })
 }
 

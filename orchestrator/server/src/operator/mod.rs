@@ -5,6 +5,7 @@
 //! - [`bulk`]: the same on many, at a rate
 //! - [`explain`]: one page about a saga
 //! - [`freeze`]: participants that get no commands
+//! - [`participants`]: what they have of a saga, asked at their own desks
 //! - [`quarantine`]: sagas that take no inputs
 //! - [`attention`]: the inbox: what needs a person
 //! - [`sagas`]: sagas by what is known of them; [`stats`]: how many stand where
@@ -17,6 +18,7 @@ mod envelope;
 mod explain;
 mod freeze;
 mod letters;
+mod participants;
 mod quarantine;
 mod redrive;
 mod sagas;

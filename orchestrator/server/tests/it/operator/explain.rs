@@ -63,6 +63,10 @@ async fn it_says_what_an_order_waits_for_and_what_could_be_done() {
         "charge becomes UNDOING, UNDO of charge goes to payment, the saga is COMPENSATING"
     );
 
+    // Nobody has said where the participants' own desks are.
+    assert_eq!(charging.unknown.len(), 2, "{:?}", charging.unknown);
+    assert!(charging.unknown[0].contains("participants.inventory"), "{:?}", charging.unknown);
+
     payment.speaker().say(&command, yes(&command), None);
     drop(inventory);
     world.stop().await;
