@@ -1,8 +1,9 @@
 //! Which changes of a definition a running saga can follow: what it entered binds, what it did not enter does not.
 
 use skald_core::{
-    Definition,
+    Definition, Input,
     definition::parse,
+    input::Signal,
     transfer::{changes, obstacles},
 };
 
@@ -133,8 +134,21 @@ fn a_result_that_was_not_kept_cannot_be_needed() {
     let greedy = with("needs = [\"reserve\"]", "needs = [\"reserve\", \"pay\"]");
     moves(&waiting, &greedy, &["commit needs the result of pay, which was not kept"]);
     moves(&charging(), &greedy, &[]);
-    // On its way back nobody needs anything.
-    moves(&waiting.cancelled(), &greedy, &[]);
+}
+
+#[test]
+fn on_its_way_back_nobody_needs_a_result() {
+    let committing = charging().succeeded("charge").signal("fulfil", "f");
+    let greedy = with("needs = [\"reserve\"]", "needs = [\"reserve\", \"fulfil\"]");
+    moves(&committing, &greedy, &["commit needs the result of fulfil, which was not kept"]);
+    moves(&committing.until_due().fired().sealed("commit"), &greedy, &[]);
+}
+
+#[test]
+fn a_result_that_never_was_is_not_missed() {
+    let signal = Signal { name: "pay".into(), signal_id: "p".into(), payload: None };
+    let charging = saga(&order()).started().succeeded("reserve").input(Input::Signal(signal)).look_away();
+    moves(&charging, &order(), &[]);
 }
 
 #[test]

@@ -110,6 +110,14 @@ fn another_reason() {
 }
 
 #[test]
+fn another_course_to_the_same_end_is_told() {
+    let reserved = saga(&order()).started().succeeded("reserve");
+    let quiet = changed(order(), |d| d.steps[0].stage = 0);
+    let why = "OUTCOME: RUNNING, nothing follows; then: event Stage RESERVED";
+    parts(&under(&quiet, &reserved), "RUNNING", "RUNNING", 2, why);
+}
+
+#[test]
 fn an_operator_acts_on_what_he_would_have_seen() {
     let paused = saga(&order()).started().succeeded("reserve").after("5m").paused();
     let hasty = changed(order(), |d| d.steps[1].give_up_ms = 60_000);

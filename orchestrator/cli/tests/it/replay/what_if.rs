@@ -23,8 +23,11 @@ async fn a_shorter_deadline_and_a_patient_seller() {
     let parks =
         definition_file(&order_with("undo = \"refund\"", "undo = \"refund\"\non_rejected = \"park\""));
     golden(&[&from[..], &[&parks]].concat(), 0, "parks.txt");
+    let all = definition_file(&order_with("stage = \"RESERVED\"\n", ""));
     let (code, out, _) = told(&[&from[..], &[&parks, "--limit", "0"]].concat());
     assert!(code == 0 && !out.contains("COMPENSATED"), "{out}");
+    let (_, out, _) = told(&[&from[..], &[&all, "--limit", "1"]].concat());
+    assert!(out.contains("\n… and 2 more: --limit N shows them\n"), "{out}");
 
     let same = definition_file(&order_with("version = 1", "version = 2"));
     expect(
