@@ -140,6 +140,11 @@ impl Outbound {
         Places(places.expect("the semaphore is never closed"))
     }
 
+    /// A place for one message, if there is one now: for who holds locks meanwhile.
+    pub(crate) fn try_reserve(&self) -> Option<Places> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(Places)
+    }
+
     /// Sends an outcome into the partition that the command came from, and finishes `ack` when the broker has it.
     pub(crate) fn reply(&self, places: &mut Places, partition: i32, reply: Reply, ack: Option<Ack>) {
         let key = reply.key.saga.to_string().into_bytes();

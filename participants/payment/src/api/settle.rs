@@ -139,6 +139,9 @@ fn refused(wanted: &Settlement, why: NotSettled) -> Status {
         NotSettled::Behind => {
             not_allowed(&id, "the charge itself has no verdict: settle it first (VERB_RUN)", "INTENT")
         }
+        NotSettled::Busy => {
+            Status::unavailable("too many answers wait for the broker; nothing was changed, try again")
+        }
         NotSettled::Database(error) => of_database(error),
     }
 }

@@ -356,18 +356,29 @@ async fn sweeper_and_person_race_and_one_of_them_settles() {
                      values ('ch_' || $1::text, 'charge', 'lost', $1::text || '/charge/1', 500, 'EUR')";
         sqlx::query(moved).bind(id.to_string()).execute(&mut connection).await.expect("moved");
     }
-    let persons: Vec<_> = ids
-        .iter()
-        .map(|id| {
-            sender.send(&Command { attempt: 2, ..charge(*id, "tok_ok") });
-            let (mut api, request) = (payment.api(), says(*id, Verb::Run, None));
-            tokio::spawn(async move { api.settle(request).await.map(|_| ()) })
-        })
-        .collect();
+    let slow = SetGatewayMoodRequest { latency_ms: 300, ..Default::default() };
+    payment.api().set_gateway_mood(slow).await.expect("set");
+    let mut persons = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        sender.send(&Command { attempt: 2, ..charge(*id, "tok_ok") });
+        if number % 2 == 1 {
+            // the person comes while the sweeper searches
+            eventually("a search", SOON, async || {
+                let woken = "select count(*) from skald.intent where saga_id = $1 and answered is null
+                             and call_after > now()";
+                let woken = sqlx::query_scalar::<_, i64>(woken).bind(id);
+                (woken.fetch_one(&mut connection).await.expect("counted") == 1).then_some(())
+            })
+            .await;
+        }
+        let (mut api, request) = (payment.api(), says(*id, Verb::Run, None));
+        persons.push(tokio::spawn(async move { api.settle(request).await.map(|_| ()) }));
+    }
     let mut settled = Vec::new();
     for person in persons {
         settled.push(person.await.expect("no panic"));
     }
+    assert!(settled.iter().skip(1).step_by(2).all(Result::is_err), "{settled:?}");
     for (id, settled) in ids.iter().zip(settled) {
         let expected = match settled {
             Ok(()) => ChargeState::Declined,
@@ -392,4 +403,9 @@ async fn sweeper_and_person_race_and_one_of_them_settles() {
         assert_eq!(others.count(), 0, "{heard:?}, but {verdict:?}");
     }
     payment.stop().await;
+    // whatever was under way has ended: charge and barrier say the same
+    let ends = "select b.verdict::text || c.state::text from skald.barrier b
+                join charge c on c.saga_id = b.saga_id where b.verb = 'R'";
+    let ends: Vec<String> = sqlx::query_scalar(ends).fetch_all(&mut connection).await.expect("rows");
+    assert!(ends.len() == ids.len() && ends.iter().all(|end| end == "SC" || end == "RD"), "{ends:?}");
 }

@@ -68,6 +68,9 @@ pub enum NotSettled {
     /// An undo whose action itself has no verdict yet.
     #[error("its action is not settled yet")]
     Behind,
+    /// So many answers wait for the broker that no other can: try again later.
+    #[error("too many answers wait for the broker")]
+    Busy,
     /// The database's.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -93,7 +96,7 @@ impl ByHand {
         (key, slot): (&Key, Slot),
         result: CallResult,
     ) -> Result<Settled<'_>, NotSettled> {
-        let places = self.outbound.reserve(1).await;
+        let places = self.outbound.try_reserve().ok_or(NotSettled::Busy)?;
         let Some(intent) = table::get(conn, key, slot).await? else {
             return Err(self.why_not(conn, key, slot).await);
         };
