@@ -18,6 +18,7 @@ async fn ids(world: &World, mut request: admin::ListSagasRequest) -> Vec<String>
     loop {
         let page = world.admin().list_sagas(request.clone()).await.unwrap().into_inner();
         ids.extend(page.sagas.into_iter().map(|s| s.saga_id));
+        assert!(ids.len() < 100, "pages that never end: {ids:?}");
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             return ids;
