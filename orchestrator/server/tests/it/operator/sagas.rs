@@ -170,7 +170,7 @@ async fn by_time(world: &World, [reserved, completed, cancelled, stuck]: [&Strin
     sqlx::query(tomorrow).bind(stuck).execute(&mut world.sql().await).await.unwrap();
     let soon = prost_types::Timestamp { seconds: now.seconds + 7_200, ..now };
     let before = admin::ListSagasRequest { wake_before: Some(soon), ..any() };
-    assert_eq!(ids(world, before).await, [reserved.clone()]);
+    assert_eq!(ids(world, before).await, [reserved.as_str()]);
     let from = admin::ListSagasRequest { wake_from: Some(now), page_size: 1, ..any() };
     assert_eq!(ids(world, from).await, [reserved.clone(), stuck.clone()], "the soonest first");
     let parked = admin::ListSagasRequest {
@@ -179,7 +179,7 @@ async fn by_time(world: &World, [reserved, completed, cancelled, stuck]: [&Strin
         customer_id: "stuck".into(),
         ..any()
     };
-    assert_eq!(ids(world, parked.clone()).await, [stuck.clone()]);
+    assert_eq!(ids(world, parked.clone()).await, [stuck.as_str()]);
     let others = admin::ListSagasRequest { customer_id: "good".into(), ..parked };
     assert_eq!(ids(world, others).await, Vec::<String>::new());
 }
