@@ -30,6 +30,7 @@ use crate::{
     SERVICE,
     bus::{self, Budget, DeadLetters, Outcomes, Transport, transport::KafkaTransport},
     config::Config,
+    frozen::Frozen,
     housekeeping::Keeper,
     intake::Desk,
     operator,
@@ -66,7 +67,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let instance = Instance::new(SERVICE, config.listen.grpc.to_string());
     let alive = Shutdown::new();
     let clock = DbClock::new();
-    register(&instance, &config.postgres.url, &clock).await?;
+    // Before anything is sent: who is frozen must get nothing from an instance that has just begun either.
+    let frozen = Frozen::default();
+    register(&instance, &config.postgres.url, &clock, &frozen).await?;
     let heart = Tasks::new(&alive);
     heart.spawn("heartbeat", instance.clone().run(config.postgres.url.clone(), clock.clone(), alive.clone()));
 
@@ -84,7 +87,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         dead_letters: DeadLetters::start(&config.kafka, outcomes.clone())?,
         outcomes,
         budget: Budget::new(config.driver.resend_canaries_per_second, config.driver.resend_share),
-        frozen: Default::default(),
+        frozen,
         relay,
         watchers: Watchers::default(),
         active: AtomicI64::new(0),
@@ -109,10 +112,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         .map_or(Ok(()), |why| Err(anyhow::anyhow!(why.to_owned())))
 }
 
-async fn register(instance: &Instance, url: &Secret, clock: &DbClock) -> anyhow::Result<()> {
+async fn register(instance: &Instance, url: &Secret, clock: &DbClock, frozen: &Frozen) -> anyhow::Result<()> {
     let mut conn = pg::connection(url).await?;
     instance.register(&mut conn).await?;
     clock.sync(&mut conn).await?;
+    frozen.refresh(&mut conn).await?;
     Ok(conn.close().await?)
 }
 

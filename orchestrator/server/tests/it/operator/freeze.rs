@@ -66,6 +66,23 @@ async fn a_frozen_participant_gets_nothing_and_a_thaw_is_a_ramp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_has_just_begun_knows_who_is_frozen() {
+    // So late that only what is read at the start can tell.
+    let world = World::start_with(|c| c.driver.scan_every_ms = 60_000).await;
+    let inventory = Participant::start(&world.config.kafka, "inventory", |_| None).await;
+    world.admin().freeze_participant(freeze("inventory", "f1")).await.unwrap();
+    let config = world.config.clone();
+    world.stop().await;
+    let world = World::start_on(config).await;
+    let all = world.admin().list_participants(admin::ListParticipantsRequest {}).await.unwrap().into_inner();
+    assert!(all.participants[0].frozen_at.is_some(), "{all:?}");
+    world.submit("k").await;
+    world.beats(1).await;
+    assert_eq!(inventory.seen.lock().unwrap().len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_deadline_fires_for_a_frozen_participant() {
     let world = World::start_with(|c| {
         let text = r#"
