@@ -1,6 +1,9 @@
 //! The one desk that all services go through: mints ids, picks the worker, waits for its answer, reads what stands.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -12,7 +15,7 @@ use skald_core::{
 use skald_kit::{ids, kafka::partition_for_id, trace::Traceparent};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc::error::TrySendError, oneshot};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::{errors, view};
@@ -229,14 +232,52 @@ impl Desk {
     /// What a stored row follows.
     ///
     /// # Errors
-    /// INTERNAL: another instance registered it after this one started and the database is away.
+    /// INTERNAL: it is not stored, or can't be read. UNAVAILABLE: another instance registered it after this one started
+    /// and the database is away.
     pub async fn definition(&self, id: i32) -> Result<Arc<Definition>, Status> {
         if let Some(definition) = self.shared.registry.get(id) {
             return Ok(definition);
         }
         let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
-        self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        self.shared.registry.refresh(&mut conn).await.map_err(|e| match e.downcast::<sqlx::Error>() {
+            Ok(error) => errors::unreadable(&error),
+            Err(broken) => Status::internal(broken.to_string()),
+        })?;
         self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
+    }
+
+    /// What the rows of a list follow.
+    pub(crate) fn definitions(&self) -> Definitions<'_> {
+        Definitions { desk: self, missing: BTreeSet::new() }
+    }
+}
+
+/// What the rows of a list follow: a row whose definition is not there is no reason to end the list.
+#[derive(Debug)]
+pub(crate) struct Definitions<'a> {
+    desk: &'a Desk,
+    /// Each is looked for once.
+    missing: BTreeSet<i32>,
+}
+
+impl Definitions<'_> {
+    /// None: it is not stored, or can't be read.
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub(crate) async fn get(&mut self, id: i32) -> Result<Option<Arc<Definition>>, Status> {
+        if self.missing.contains(&id) {
+            return Ok(None);
+        }
+        match self.desk.definition(id).await {
+            Ok(definition) => Ok(Some(definition)),
+            Err(status) if status.code() == Code::Internal => {
+                tracing::warn!(definition = id, why = status.message(), "sagas follow an unknown definition");
+                self.missing.insert(id);
+                Ok(None)
+            }
+            Err(status) => Err(status),
+        }
     }
 }
 

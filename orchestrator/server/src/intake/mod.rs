@@ -3,11 +3,13 @@
 //! - [`order`]: the typed façade for orders
 //! - [`saga`]: the generic service
 //! - [`desk`]: what both go through
+//! - [`history`]: its inputs, field by field
 //! - [`validate`]: every bad field at once
 //! - [`view`]: stored states as messages
 
 pub mod desk;
 pub mod errors;
+mod history;
 pub mod order;
 pub mod saga;
 pub mod validate;

@@ -96,8 +96,9 @@ impl OrderService for Desk {
         filter.definitions = Some(self.shared.registry.ids(DEFINITION));
         filter.customer_id = (!list.customer_id.is_empty()).then_some(list.customer_id);
         (filter.statuses, filter.stage) = columns(status.unwrap_or_default());
-        let show = |row: &Shown, definition: &Definition| {
-            let order = view::is_order(definition).then(|| view::order(row, definition))?;
+        let show = |row: &Shown, definition: Option<&Definition>| {
+            let definition = definition.filter(|definition| view::is_order(definition))?;
+            let order = view::order(row, definition);
             // The columns of one that is parked or paused don't tell which way it was going.
             let fits = status == Ok(wire::OrderStatus::Unspecified) || status == Ok(order.status());
             fits.then_some(order)

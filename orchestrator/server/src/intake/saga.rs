@@ -18,7 +18,7 @@ use super::{
     Desk,
     desk::{Caller, Wish},
     errors::{self, BadFields},
-    validate, view,
+    history, validate, view,
 };
 use crate::store::read::{self, Filter, Shown};
 
@@ -98,7 +98,7 @@ impl SagaService for Desk {
         filter.definitions = named.then(|| self.shared.registry.ids(&list.definition));
         filter.statuses = (list.status != 0).then(|| vec![list.status as i16]);
         filter.customer_id = (!list.customer_id.is_empty()).then_some(list.customer_id);
-        let show = |row: &Shown, definition: &_| Some(view::saga(row, definition, false));
+        let show = |row: &Shown, definition: Option<&_>| Some(view::listed(row, definition, false));
         let (sagas, next_page_token) = self.page(filter, page, show).await?;
         Ok(Response::new(wire::ListResponse { sagas, next_page_token }))
     }
@@ -167,7 +167,7 @@ impl SagaService for Desk {
         let id = validate::id(&mut bad, "saga_id", &request.get_ref().saga_id);
         bad.check(after >= 0, "after_seq", "must not be negative");
         bad.into_result()?;
-        self.read("saga", id).await?;
+        let saga = self.read("saga", id).await?;
         let desk = self.clone();
         let (out, stream) = mpsc::channel(HISTORY_PAGE as usize);
         tokio::spawn(async move {
@@ -182,8 +182,11 @@ impl SagaService for Desk {
                 };
                 for row in &rows {
                     after = row.seq as i32;
-                    let entry = wire::HistoryResponse { entry: Some(view::entry(row)) };
-                    if out.send(Ok(entry)).await.is_err() {
+                    let mut entry = view::entry(row);
+                    if row.seq == 1 {
+                        entry.payloads = history::submitted(&saga.request);
+                    }
+                    if out.send(Ok(wire::HistoryResponse { entry: Some(entry) })).await.is_err() {
                         return;
                     }
                 }
@@ -195,7 +198,8 @@ impl SagaService for Desk {
 
 impl Desk {
     async fn shown(&self, row: &Shown, with_input: bool) -> Result<wire::Saga, Status> {
-        Ok(view::saga(row, self.definition(row.definition_id).await?.as_ref(), with_input))
+        let definition = self.definitions().get(row.definition_id).await?;
+        Ok(view::listed(row, definition.as_deref(), with_input))
     }
 
     pub(crate) async fn history_page(
@@ -207,15 +211,16 @@ impl Desk {
         read::history(&mut conn, id, after, HISTORY_PAGE).await.map_err(|e| errors::unreadable(&e))
     }
 
-    /// One page, newest first, and the token of the next one; rows of which `show` makes nothing are passed over.
+    /// One page, newest first, and the token of the next one; rows of which `show` makes nothing are passed over. What
+    /// can't be read ends no list.
     /// A page ends early when it is large.
     pub(super) async fn page<T: prost::Message>(
         &self,
         mut filter: Filter,
         size: usize,
-        show: impl Fn(&Shown, &Definition) -> Option<T>,
+        show: impl Fn(&Shown, Option<&Definition>) -> Option<T>,
     ) -> Result<(Vec<T>, String), Status> {
-        let (mut page, mut bytes) = (Vec::new(), 0);
+        let (mut page, mut bytes, mut definitions) = (Vec::new(), 0, self.definitions());
         loop {
             let rows = self.rows(&filter).await?;
             let last = (rows.len() as i64) < LIST_ROWS;
@@ -224,8 +229,8 @@ impl Desk {
                     return Ok((page, filter.before.to_string()));
                 }
                 filter.before = row.id;
-                let definition = self.definition(row.definition_id).await?;
-                if let Some(shown) = show(&row, &definition) {
+                let definition = definitions.get(row.definition_id).await?;
+                if let Some(shown) = show(&row, definition.as_deref()) {
                     bytes += shown.encoded_len();
                     page.push(shown);
                 }

@@ -14,6 +14,7 @@ use skald_proto::{
     saga::v1 as wire,
 };
 
+use super::history::about;
 use crate::{bus::wire::any, store::read::Shown};
 
 /// Unix milliseconds as a timestamp.
@@ -38,23 +39,23 @@ fn state_of(row: &Shown, definition: &Definition) -> Result<State, String> {
     Ok(state)
 }
 
+/// As [`saga`]; of one whose definition is not there what the columns tell, and why under `quarantine`.
+pub fn listed(row: &Shown, definition: Option<&Definition>, with_input: bool) -> wire::Saga {
+    if let Some(definition) = definition {
+        return saga(row, definition, with_input);
+    }
+    let unknown = format!("definition {} is not stored or can't be read", row.definition_id);
+    let quarantine = format!("table saga, column definition_id, id {}: {unknown}", row.id);
+    wire::Saga { quarantine, ..columns(row, with_input) }
+}
+
 /// A saga with its steps. Of one whose state can't be read: what the columns tell, and why under `quarantine`.
 pub fn saga(row: &Shown, definition: &Definition, with_input: bool) -> wire::Saga {
     let columns = wire::Saga {
-        saga_id: row.id.to_string(),
         definition: definition.name.clone(),
         definition_hash: definition.hash().iter().map(|b| format!("{b:02x}")).collect(),
-        status: Status::try_from(i32::from(row.status)).map_or(0, |s| status(s).into()),
         stage: stage(definition, row.stage as usize).unwrap_or_default().to_owned(),
-        reason: row.reason.clone().unwrap_or_default(),
-        version: row.version,
-        created_at: created_at(row),
-        updated_at: some(row.updated_at),
-        next_wake_at: row.wake_at.map(timestamp),
-        customer_id: row.customer_id.clone(),
-        input: if with_input { stored_input(row).map(any) } else { None },
-        quarantine: row.quarantine.clone().unwrap_or_default(),
-        ..Default::default()
+        ..columns(row, with_input)
     };
     let state = match state_of(row, definition) {
         Ok(state) => state,
@@ -67,6 +68,23 @@ pub fn saga(row: &Shown, definition: &Definition, with_input: bool) -> wire::Sag
         next_wake_at: flight::next_deadline(definition, &state).map(timestamp).or(columns.next_wake_at),
         steps: state.steps.iter().zip(&definition.steps).map(|(s, d)| step(s, &d.participant)).collect(),
         ..columns
+    }
+}
+
+/// What a row tells without its state and its definition.
+fn columns(row: &Shown, with_input: bool) -> wire::Saga {
+    wire::Saga {
+        saga_id: row.id.to_string(),
+        status: Status::try_from(i32::from(row.status)).map_or(0, |s| status(s).into()),
+        reason: row.reason.clone().unwrap_or_default(),
+        version: row.version,
+        created_at: created_at(row),
+        updated_at: some(row.updated_at),
+        next_wake_at: row.wake_at.map(timestamp),
+        customer_id: row.customer_id.clone(),
+        input: if with_input { stored_input(row).map(any) } else { None },
+        quarantine: row.quarantine.clone().unwrap_or_default(),
+        ..Default::default()
     }
 }
 
@@ -210,14 +228,17 @@ pub fn missing(detail: &Payload) -> Vec<MissingItem> {
 
 /// A history row, with one line for a person.
 pub fn entry(row: &history::Row) -> wire::HistoryEntry {
+    let input = input::decode(&row.input);
+    let about = input.as_ref().map(about).unwrap_or_default();
     wire::HistoryEntry {
         seq: row.seq as i32,
         at: some(row.at),
         kind: Input::kind_name(row.kind).to_owned(),
         actor: row.actor.clone(),
-        summary: input::decode(&row.input).map_or_else(|e| e.to_string(), |i| summary(&i)),
+        summary: input.map_or_else(|e| e.to_string(), |i| summary(&i)),
         digest: format!("{:016x}", row.digest),
         rules: row.rules as i32,
+        ..about
     }
 }
 

@@ -185,7 +185,11 @@ async fn one(conn: &mut PgConnection, request_id: &str) -> Result<Option<Job>, S
 }
 
 async fn shown(conn: &mut PgConnection, job: &Job) -> Result<wire::Bulk, Status> {
-    let request = asked(job)?;
+    // One that can't be read is shown as such, and ends no list.
+    let request = asked(job).unwrap_or_else(|broken| wire::StartBulkRequest {
+        reason: broken.message().to_owned(),
+        ..Default::default()
+    });
     let [open, done, moved, refused] =
         bulk::progress(conn, &job.request_id).await.map_err(|e| errors::unreadable(&e))?;
     let refusals = bulk::refusals(conn, &job.request_id).await.map_err(|e| errors::unreadable(&e))?;
@@ -269,7 +273,13 @@ fn ids_lock(name: &str) -> i64 {
 /// A second's worth of a job.
 async fn tick(desk: &Desk, conn: &mut PgConnection, job: &Job, shutdown: &Shutdown) -> Result<(), Status> {
     let unreadable = |e: sqlx::Error| errors::unreadable(&e);
-    let request = asked(job)?;
+    let request = match asked(job) {
+        Ok(request) => request,
+        Err(broken) => {
+            tracing::error!(why = broken.message(), "a bulk job can't be carried on");
+            return Ok(());
+        }
+    };
     // Less than one a second: now and then one.
     let due = rate(request.per_second, desk.shared.clock.now_ms() / 1000);
     let items = bulk::open(conn, &job.request_id, due.max(1)).await.map_err(unreadable)?;

@@ -9,6 +9,7 @@
 //! - [`quarantine`]: sagas that take no inputs
 //! - [`attention`]: the inbox: what needs a person
 //! - [`sagas`]: sagas by what is known of them; [`stats`]: how many stand where
+//! - [`resolve`]: what a shortened id can mean
 //! - [`letters`]: dead letters, told in [`words`]; [`redrive`]: sent again without their [`envelope`], or discarded
 
 mod act;
@@ -21,6 +22,7 @@ mod letters;
 mod participants;
 mod quarantine;
 mod redrive;
+mod resolve;
 mod sagas;
 mod stats;
 mod words;
@@ -132,6 +134,13 @@ impl AdminService for Desk {
         request: Request<wire::ListSagasRequest>,
     ) -> Result<Response<wire::ListSagasResponse>, Status> {
         sagas::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn resolve_id(
+        &self,
+        request: Request<wire::ResolveIdRequest>,
+    ) -> Result<Response<wire::ResolveIdResponse>, Status> {
+        resolve::resolve(self, &request.into_inner()).await.map(Response::new)
     }
 
     async fn get_stats(

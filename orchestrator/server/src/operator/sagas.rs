@@ -2,7 +2,7 @@
 //! the decoded states of what is left; after about a second the page is what was found so far.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -19,9 +19,11 @@ use sqlx::PgConnection;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::stats;
 use crate::{
     intake::{
         Desk,
+        desk::Definitions,
         errors::{self, BadFields},
         saga::range,
         validate, view,
@@ -72,39 +74,101 @@ pub(super) async fn list(
     let mut bad = BadFields::default();
     let size = validate::page_size(&mut bad, request.page_size);
     let mut place = place(&mut bad, &request);
+    let mut page = Page { size, count_only: request.count_only, ..Page::default() };
     let wanted = wanted(desk, &mut bad, request);
     bad.into_result()?;
     let mut conn = desk.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+    let mut definitions = desk.definitions();
+    // Who only counts by what candidates tell reads no rows.
+    let reads_rows = !page.count_only || wanted.is_about_states() || !wanted.customer_id.is_empty();
     let began = Instant::now();
-    let (mut answer, mut bytes) = (wire::ListSagasResponse::default(), 0);
     loop {
         let candidates = wanted.candidates(&mut conn, &place).await.map_err(|e| errors::unreadable(&e))?;
         let last = (candidates.len() as i64) < CANDIDATES;
         for chunk in candidates.chunks(ROWS) {
-            let rows = wanted.rows(desk, &mut conn, chunk).await?;
-            for candidate in chunk {
-                if answer.sagas.len() == size || bytes >= PAGE_BYTES {
-                    answer.next_page_token = place.token();
-                    return Ok(answer);
+            let judged = wanted.by_columns(&mut definitions, chunk).await?;
+            let rows =
+                if reads_rows { wanted.rows(&mut conn, chunk, &judged).await? } else { HashMap::new() };
+            for (candidate, fit) in chunk.iter().zip(judged) {
+                if page.is_full() {
+                    return Ok(page.ends(place.token()));
                 }
                 place.pass(candidate);
-                answer.examined += 1;
+                page.answer.examined += 1;
+                if fit != Fit::Yes || !reads_rows {
+                    page.judge(fit, candidate);
+                    continue;
+                }
                 let Some(row) = rows.get(&candidate.id) else { continue };
-                let definition = desk.definition(row.definition_id).await?;
-                if wanted.fits_state(row, &definition) {
-                    let shown = view::saga(row, &definition, false);
-                    bytes += shown.encoded_len();
-                    answer.sagas.push(shown);
+                let definition = definitions.get(row.definition_id).await?;
+                let fit = wanted.by_state(row, definition.as_deref());
+                page.judge(fit, candidate);
+                if fit == Fit::Yes && !page.count_only {
+                    page.show(view::listed(row, definition.as_deref(), false));
                 }
             }
             if began.elapsed() >= BUDGET {
-                answer.next_page_token = place.token();
-                return Ok(answer);
+                return Ok(page.ends(place.token()));
             }
         }
         if last {
-            return Ok(answer);
+            return Ok(page.ends(String::new()));
         }
+    }
+}
+
+/// Whether a saga is what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    No,
+    /// It can't be read.
+    Unknown,
+}
+
+impl From<bool> for Fit {
+    fn from(fits: bool) -> Fit {
+        if fits { Fit::Yes } else { Fit::No }
+    }
+}
+
+/// What was found for a page.
+#[derive(Default)]
+struct Page {
+    answer: wire::ListSagasResponse,
+    size: usize,
+    count_only: bool,
+    bytes: usize,
+    /// By status: how many, and the oldest.
+    counts: BTreeMap<i16, (i64, Uuid)>,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.answer.sagas.len() == self.size || self.bytes >= PAGE_BYTES
+    }
+
+    fn judge(&mut self, fit: Fit, candidate: &Candidate) {
+        match fit {
+            Fit::No => {}
+            Fit::Unknown => self.answer.unreadable += 1,
+            Fit::Yes => {
+                let (count, oldest) = self.counts.entry(candidate.status).or_insert((0, candidate.id));
+                *count += 1;
+                *oldest = candidate.id.min(*oldest);
+            }
+        }
+    }
+
+    fn show(&mut self, saga: skald_proto::saga::v1::Saga) {
+        self.bytes += saga.encoded_len();
+        self.answer.sagas.push(saga);
+    }
+
+    fn ends(self, next_page_token: String) -> wire::ListSagasResponse {
+        let counts = self.counts.into_iter().filter(|_| self.count_only);
+        let counts = counts.map(|(status, (count, oldest))| stats::count(status, count, oldest));
+        wire::ListSagasResponse { counts: counts.collect(), next_page_token, ..self.answer }
     }
 }
 
@@ -147,16 +211,12 @@ impl Wanted {
     /// The rows of the candidates whose columns fit.
     async fn rows(
         &self,
-        desk: &Desk,
         conn: &mut PgConnection,
         candidates: &[Candidate],
+        judged: &[Fit],
     ) -> Result<HashMap<Uuid, Shown>, Status> {
-        let mut ids = Vec::new();
-        for candidate in candidates {
-            if self.fits_columns(desk, candidate).await? {
-                ids.push(candidate.id);
-            }
-        }
+        let fitting = candidates.iter().zip(judged).filter(|(_, fit)| **fit == Fit::Yes);
+        let ids: Vec<Uuid> = fitting.map(|(candidate, _)| candidate.id).collect();
         let rows = search::rows(conn, &ids).await.map_err(|e| errors::unreadable(&e))?;
         Ok(rows
             .into_iter()
@@ -165,29 +225,52 @@ impl Wanted {
             .collect())
     }
 
-    async fn fits_columns(&self, desk: &Desk, candidate: &Candidate) -> Result<bool, Status> {
-        let fits = self.status.is_none_or(|status| status == candidate.status)
-            && self.definitions.as_ref().is_none_or(|ids| ids.contains(&candidate.definition_id));
-        if !fits || self.stage.is_empty() {
-            return Ok(fits);
+    /// What each one's columns say.
+    async fn by_columns(
+        &self,
+        definitions: &mut Definitions<'_>,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Fit>, Status> {
+        let mut judged = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let fits = self.status.is_none_or(|status| status == candidate.status)
+                && self.definitions.as_ref().is_none_or(|ids| ids.contains(&candidate.definition_id));
+            if !fits || self.stage.is_empty() {
+                judged.push(fits.into());
+                continue;
+            }
+            let definition = definitions.get(candidate.definition_id).await?;
+            let stage = |d: &Definition| {
+                let stage = (candidate.stage as usize).checked_sub(1).and_then(|i| d.stages.get(i));
+                Fit::from(stage == Some(&self.stage))
+            };
+            judged.push(definition.as_deref().map_or(Fit::Unknown, stage));
         }
-        let definition = desk.definition(candidate.definition_id).await?;
-        let stage = (candidate.stage as usize).checked_sub(1).and_then(|i| definition.stages.get(i));
-        Ok(stage == Some(&self.stage))
+        Ok(judged)
     }
 
-    /// What can't be read fits nothing that has to be read.
-    fn fits_state(&self, row: &Shown, definition: &Definition) -> bool {
-        let about_steps = !self.step.is_empty() || self.step_status != 0 || !self.participant.is_empty();
-        if !about_steps && self.error_code.is_empty() {
-            return true;
+    fn is_about_steps(&self) -> bool {
+        !self.step.is_empty() || self.step_status != 0 || !self.participant.is_empty()
+    }
+
+    /// More has to be read than columns.
+    fn is_about_states(&self) -> bool {
+        self.is_about_steps() || !self.error_code.is_empty()
+    }
+
+    /// What its state says, where something is asked of that.
+    fn by_state(&self, row: &Shown, definition: Option<&Definition>) -> Fit {
+        if !self.is_about_states() {
+            return Fit::Yes;
         }
-        let Ok(mut state) = state::decode(row.format as u32, &row.state) else { return false };
+        let Some(definition) = definition else { return Fit::Unknown };
+        let Ok(mut state) = state::decode(row.format as u32, &row.state) else { return Fit::Unknown };
         if state.aligned(definition).is_none() {
-            return false;
+            return Fit::Unknown;
         }
-        !about_steps && code(&state.parked) == self.error_code
-            || state.steps.iter().zip(&definition.steps).any(|(step, graph)| self.fits_step(step, graph))
+        let itself = !self.is_about_steps() && code(&state.parked) == self.error_code;
+        let mut steps = state.steps.iter().zip(&definition.steps);
+        Fit::from(itself || steps.any(|(step, graph)| self.fits_step(step, graph)))
     }
 
     /// One and the same step has it all.

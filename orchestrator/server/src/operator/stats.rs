@@ -47,20 +47,21 @@ pub(super) async fn get(
     answer.oldest_in_flight = oldest.map(|id| id.to_string()).unwrap_or_default();
     answer.oldest_in_flight_at = oldest.and_then(began);
     answer.active = by_status.iter().map(|(_, n, _)| n).sum();
-    let count =
-        |(status, count, id)| wire::StatusCount { status: i32::from(status), count, oldest: began(id) };
-    answer.by_status = by_status.into_iter().map(count).collect();
+    answer.by_status = by_status.into_iter().map(|(status, n, oldest)| count(status, n, oldest)).collect();
 
     let mut counts: BTreeMap<(i32, String, i32), i64> = BTreeMap::new();
-    let count = |definition: i32, format: i16, bytes: &[u8]| {
+    let each = |definition: i32, format: i16, bytes: &[u8]| {
         answer.sampled += 1;
-        let Ok(state) = state::decode(format as u32, bytes) else { return };
+        let Ok(state) = state::decode(format as u32, bytes) else {
+            answer.unreadable += 1;
+            return;
+        };
         for step in state.steps {
             *counts.entry((definition, step.name, step.status)).or_default() += 1;
         }
     };
     let share = share(answer.active);
-    search::sample(&mut conn, share, count).await.map_err(unreadable)?;
+    search::sample(&mut conn, share, each).await.map_err(unreadable)?;
     answer.estimated = i64::from(share) < PARTS;
     let scale = if answer.estimated { answer.active as f64 / answer.sampled.max(1) as f64 } else { 1.0 };
     answer.by_step = by_step(desk, counts, scale).await?;
@@ -76,6 +77,11 @@ pub(super) async fn get(
         }
     }
     Ok(answer)
+}
+
+/// So many sagas of a status, and the oldest of them.
+pub(super) fn count(status: i16, count: i64, oldest: Uuid) -> wire::StatusCount {
+    wire::StatusCount { status: i32::from(status), count, oldest: began(oldest) }
 }
 
 fn began(id: Uuid) -> Option<prost_types::Timestamp> {
@@ -95,9 +101,13 @@ async fn by_step(
 ) -> Result<Vec<wire::StepCount>, Status> {
     // Versions of a definition are one.
     let mut named: BTreeMap<(String, String, i32), i64> = BTreeMap::new();
+    let mut definitions = desk.definitions();
     for ((definition, step, status), n) in counts {
-        let definition = desk.definition(definition).await?.name.clone();
-        *named.entry((definition, step, status)).or_default() += n;
+        let name = match definitions.get(definition).await? {
+            Some(definition) => definition.name.clone(),
+            None => format!("unknown definition {definition}"),
+        };
+        *named.entry((name, step, status)).or_default() += n;
     }
     let count = |((definition, step, status), n)| wire::StepCount {
         definition,

@@ -204,3 +204,28 @@ pub async fn began(conn: &mut PgConnection, (from, before): Range) -> Result<Vec
     .await?;
     Ok(rows.into_iter().map(|r| (r.status, r.n)).collect())
 }
+
+/// Ids that end in a text (of an id, hyphens included), newest first: of what is under way, of what stands in the inbox,
+/// and of the newest so many. No index has the ends of ids.
+pub async fn ending(
+    conn: &mut PgConnection,
+    end: &str,
+    newest: i64,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select distinct id as "id!" from (
+             select saga_id as id from public.attention where saga_id::text like '%' || $1
+              union all
+             select id from public.saga where wake_at > '-infinity' and id::text like '%' || $1
+              union all
+             select id from (select id from public.saga order by id desc limit $2) newest
+              where id::text like '%' || $1) found
+            order by "id!" desc limit $3"#,
+        end,
+        newest,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -81,6 +81,9 @@ async fn ask(world: &World, now: i64) {
         for list in &lists {
             world.admin().list_sagas(list.clone()).await.unwrap();
         }
+        for id in ["018bcfe5", "abcdef"] {
+            world.admin().resolve_id(admin::ResolveIdRequest { id: id.into() }).await.unwrap();
+        }
         let stats = world.admin().get_stats(admin::GetStatsRequest::default()).await.unwrap().into_inner();
         assert_eq!(stats.active as f64, ACTIVE);
         let filter =
@@ -127,6 +130,7 @@ async fn no_search_reads_everything() {
         ("waking", "wake_at < timestamptz", ACTIVE, all),
         ("all", "from public.saga where id >= $1 and id < $2 order by id", chunk, all),
         ("rows", "where id = any($1) and id between", 100.0, all),
+        ("last digits", "select distinct id", 100_010.0 + ACTIVE + 20_000.0, all),
         ("by status", "min(id::text)", ACTIVE, all),
         ("sample", "uuid_hash(id)", ACTIVE, all),
         ("began", "where id >= $1 and id < $2 group by status", 33_500.0, 1),

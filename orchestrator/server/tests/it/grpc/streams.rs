@@ -68,6 +68,9 @@ async fn history_tells_every_input_in_order() {
         ]
     );
     assert_eq!(rows[2].summary, "charge RUN (epoch 1, attempt 1): succeeded");
+    let named: Vec<_> = rows[0].payloads.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(named, ["input", "pay", "fulfil"], "what was submitted");
+    assert_eq!((&*rows[2].step, &*rows[2].verb, rows[2].epoch, rows[2].attempt), ("charge", "RUN", 1, 1));
     assert!(rows.iter().all(|r| r.digest.len() == 16 && r.rules >= 1 && r.at.is_some()));
     let rest: Vec<_> = world.sagas().history(history(3)).await.unwrap().into_inner().collect().await;
     assert_eq!(rest.len(), 1);

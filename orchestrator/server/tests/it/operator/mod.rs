@@ -8,7 +8,9 @@ mod freeze;
 mod letters;
 mod quarantine;
 mod redrive;
+mod resolve;
 mod sagas;
+mod unreadable;
 
 use skald_proto::admin::v1::{self as admin, action::Verb};
 

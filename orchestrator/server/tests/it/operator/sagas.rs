@@ -144,6 +144,7 @@ async fn sagas_are_found_by_what_is_known_of_them() {
         assert_eq!(ids(&world, request).await.iter().collect::<Vec<_>>(), expected, "{name}");
     }
     by_time(&world, [&reserved, &completed, &cancelled, &stuck]).await;
+    counted(&world).await;
 
     let bad = admin::ListSagasRequest {
         status: 99,
@@ -156,6 +157,37 @@ async fn sagas_are_found_by_what_is_known_of_them() {
     let bad = world.admin().list_sagas(bad).await.unwrap_err();
     assert_eq!(bad_fields(&bad), ["page_size", "order", "page_token", "status", "step_status"]);
     world.stop().await;
+}
+
+/// The same filters, but only how many.
+async fn counted(world: &World) {
+    let (running, parked) = (SagaStatus::Running, SagaStatus::Parked);
+    let any = || admin::ListSagasRequest { count_only: true, page_size: 1, ..Default::default() };
+    let table: [(admin::ListSagasRequest, &[(SagaStatus, i64)]); 5] = [
+        (any(), &[(running, 1), (SagaStatus::Completed, 1), (SagaStatus::Compensated, 1), (parked, 1)]),
+        (admin::ListSagasRequest { status: parked.into(), ..any() }, &[(parked, 1)]),
+        (
+            admin::ListSagasRequest { stage: "RESERVED".into(), ..any() },
+            &[(running, 1), (SagaStatus::Compensated, 1), (parked, 1)],
+        ),
+        (
+            admin::ListSagasRequest {
+                participant: "payment".into(),
+                step: "charge".into(),
+                customer_id: "good".into(),
+                ..any()
+            },
+            &[(SagaStatus::Completed, 1)],
+        ),
+        (admin::ListSagasRequest { error_code: "NO_SUCH".into(), ..any() }, &[]),
+    ];
+    for (request, expected) in table {
+        let page = world.admin().list_sagas(request).await.unwrap().into_inner();
+        assert_eq!((page.sagas.len(), &*page.next_page_token, page.unreadable), (0, "", 0));
+        let counts: Vec<_> = page.counts.iter().map(|c| (c.status(), c.count)).collect();
+        assert_eq!(counts, expected);
+        assert!(page.counts.iter().all(|c| c.oldest.is_some()));
+    }
 }
 
 async fn by_time(world: &World, [reserved, completed, cancelled, stuck]: [&String; 4]) {
