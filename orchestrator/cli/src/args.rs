@@ -4,10 +4,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     audit, bench, definition, dev, migrate,
-    operator::{attention, bulk, letters, participants},
+    operator::{attention, bulk, letters, participants, stats},
     orders,
     output::Format,
-    replay, sagas, serve, stock, topics,
+    payment, replay, sagas, serve, stock, topics,
 };
 
 /// A durable saga orchestrator: takes orders, moves each through its steps, undoes what was done when one fails.
@@ -42,7 +42,11 @@ Exit codes:
   130  ended by Ctrl-C
 
 Answers go to standard output, errors and log lines to standard error. Colours on a terminal alone; NO_COLOR
-turns them off. --output json prints one object per line, errors included, with the contracts' field names.";
+turns them off. --output json prints one document, an array where there can be several things; --output jsonl one object
+a line, as soon as it is there. Both have the contracts' field names; an error is an object too.
+
+An id may be shortened: to its first 8 digits or more, which are looked for among all, or to its last 6 or more, which
+are looked for among what is under way, what needs a person and the newest 100,000. What can mean several is refused.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -52,8 +56,10 @@ pub(crate) enum Command {
     Serve(serve::Args),
     /// Place, show, follow, pay, fulfil and cancel orders
     Order(orders::Args),
-    /// Show and change stock
+    /// Show and change stock and reservations
     Stock(stock::Args),
+    /// Show charges, settle what nobody knows, compare with the gateway
+    Payment(payment::Args),
     /// Show sagas, explain and repair them
     Saga(sagas::Args),
     /// Show what needs a person
@@ -62,7 +68,9 @@ pub(crate) enum Command {
     Dlq(letters::Args),
     /// Repair many sagas at a rate
     Bulk(bulk::Args),
-    /// Freeze and thaw participants
+    /// Say how many sagas stand where, what went through, what is oldest
+    Stats(stats::Args),
+    /// Freeze and thaw participants, and see their own desks
     Participant(participants::Args),
     /// Check that stock and money add up, over all databases
     Audit(audit::Args),
@@ -84,6 +92,8 @@ impl Command {
         match self {
             Command::Order(args) => args.format(),
             Command::Stock(args) => args.format(),
+            Command::Payment(args) => args.format(),
+            Command::Stats(args) => args.format(),
             Command::Saga(args) => args.format(),
             Command::Attention(args) => args.format(),
             Command::Dlq(args) => args.format(),
@@ -92,11 +102,9 @@ impl Command {
             Command::Audit(args) => args.format(),
             Command::Replay(args) => args.format(),
             Command::Definition(args) => args.format(),
-            Command::Dev(_)
-            | Command::Serve(_)
-            | Command::Migrate(_)
-            | Command::Topics(_)
-            | Command::Bench(_) => Format::Table,
+            Command::Migrate(args) => args.output,
+            Command::Topics(args) => args.output,
+            Command::Dev(_) | Command::Serve(_) | Command::Bench(_) => Format::Table,
         }
     }
 }

@@ -13,6 +13,7 @@ mod migrate;
 pub mod operator;
 pub mod orders;
 pub mod output;
+pub mod payment;
 pub mod replay;
 pub mod sagas;
 mod serve;
@@ -37,7 +38,7 @@ pub async fn run(cli: Cli) -> ExitCode {
                 Format::Table => {
                     eprintln!("{}", failure.text(output::style::colours(&std::io::stderr())));
                 }
-                Format::Json => eprintln!("{}", failure.json()),
+                Format::Json | Format::Jsonl => eprintln!("{}", failure.json()),
             }
             failure.exit.into()
         }
@@ -50,9 +51,11 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(args).await?,
         Command::Order(args) => orders::run(args).await?,
         Command::Stock(args) => stock::run(args).await?,
+        Command::Payment(args) => payment::run(args).await?,
         Command::Saga(args) => sagas::run(args).await?,
         Command::Attention(args) => operator::attention::run(args).await?,
         Command::Dlq(args) => operator::letters::run(args).await?,
+        Command::Stats(args) => operator::stats::run(args).await?,
         Command::Bulk(args) => operator::bulk::run(args).await?,
         Command::Participant(args) => operator::participants::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,

@@ -6,7 +6,7 @@ use skald_kit::config::Secret;
 
 use crate::{
     exit::{Exit, Failure},
-    output,
+    output::{self, Format, Rows},
     serve::settings,
 };
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// A server instead: the databases skald_orchestrator, skald_inventory and skald_payment on it
     #[arg(long, value_name = "URL", required_if_eq("which", "all"))]
     postgres: Option<String>,
+    /// table, json, or jsonl: one object a line
+    #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,11 +48,21 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         Which::All => vec![Which::Orchestrator, Which::Inventory, Which::Payment],
         one => vec![one],
     };
+    let mut rows = Rows::new(args.output);
     for one in which {
         let (name, url) = url(one, &args)?;
         migrate(one, &url).await.map_err(|error| problem(error, &url))?;
-        output::line(&format!("{name:<12}  up to date  {}", url.url_without_password()))?;
+        let url = url.url_without_password();
+        match args.output {
+            Format::Table => output::line(&format!("{name:<12}  up to date  {url}"))?,
+            Format::Json | Format::Jsonl => {
+                rows.add(
+                    &serde_json::json!({ "service": name, "database": url.to_string(), "up_to_date": true }),
+                )?;
+            }
+        }
     }
+    rows.end()?;
     Ok(Exit::Ok)
 }
 

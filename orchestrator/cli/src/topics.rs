@@ -15,7 +15,7 @@ use skald_kit::{
 use crate::{
     exit::{Exit, Failure},
     output::{
-        self,
+        self, Format,
         table::{Cell, Table},
     },
     serve::settings,
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// The orchestrator's settings, a TOML file; variables win over it
     #[arg(long, value_name = "FILE", env = "SKALD_CONFIG")]
     config: Option<PathBuf>,
+    /// table, json, or jsonl: one object a line
+    #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,13 +60,21 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         topics::create_missing(&config.kafka, &topics).await?;
     }
     topics::check(&config.kafka, &topics).await?;
+    output::list(args.output, &topics, json, |colours| text(&topics, colours))?;
+    Ok(Exit::Ok)
+}
+
+fn json(topic: &Topic) -> serde_json::Value {
+    serde_json::json!({ "topic": topic.name, "partitions": topic.partitions, "retention_ms": topic.retention_ms })
+}
+
+fn text(topics: &[Topic], colours: bool) -> String {
     let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">KEPT AT LEAST"]);
-    for topic in &topics {
+    for topic in topics {
         let days = topic.retention_ms.map(|ms| format!("{} days", ms / 86_400_000)).unwrap_or_default();
         table.row([Cell::from(&topic.name), topic.partitions.to_string().into(), days.into()]);
     }
-    output::line(&table.render(output::colours()))?;
-    Ok(Exit::Ok)
+    table.render(colours)
 }
 
 impl From<topics::Error> for Failure {

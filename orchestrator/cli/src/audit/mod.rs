@@ -11,7 +11,7 @@ use crate::{
     exit::{Exit, Failure},
     migrate::with_database,
     output::{
-        self, Format,
+        self, Format, Rows,
         style::Tone,
         table::{Cell, Table},
     },
@@ -30,7 +30,7 @@ Examples:
   skald audit 01a1fc55-06c2-7a24-8a90-7eefed93ca12 --postgres postgres://skald@db:5432"
 )]
 pub(crate) struct Args {
-    /// This order alone
+    /// This order alone; its whole id
     order_id: Option<Uuid>,
     /// A server with the databases skald_orchestrator, skald_inventory and skald_payment
     #[arg(long, value_name = "URL", env = "SKALD_AUDIT_POSTGRES", hide_env_values = true,
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Payment's
     #[arg(long, value_name = "URL", env = "SKALD_AUDIT_PAYMENT", hide_env_values = true)]
     payment: Option<String>,
-    /// table, or json: one object per line
+    /// table, json, or jsonl: one object a line
     #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
     output: Format,
 }
@@ -84,17 +84,16 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     ];
     let report = read::report(&urls, args.order_id).await?;
     match args.output {
-        Format::Json => {
-            for v in &report.violations {
-                output::line(&json!({ "rule": v.rule, "about": v.about, "what": v.what }).to_string())?;
-            }
-            output::line(
-                &json!({ "orders": report.orders, "skus": report.skus, "vouched": report.vouched,
-                         "gateway": report.gateway, "violations": report.violations.len() })
-                .to_string(),
-            )?;
-        }
         Format::Table => output::line(&text(&report, output::colours()))?,
+        Format::Json | Format::Jsonl => {
+            let mut rows = Rows::new(args.output);
+            for v in &report.violations {
+                rows.add(&json!({ "rule": v.rule, "about": v.about, "what": v.what }))?;
+            }
+            rows.add(&json!({ "orders": report.orders, "skus": report.skus, "vouched": report.vouched,
+                              "gateway": report.gateway, "violations": report.violations.len() }))?;
+            rows.end()?;
+        }
     }
     Ok(if report.violations.is_empty() { Exit::Ok } else { Exit::Failed })
 }

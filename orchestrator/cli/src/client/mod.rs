@@ -1,5 +1,6 @@
 //! How the command reaches a service over gRPC, and who it says it is.
 
+pub mod ids;
 pub mod problem;
 
 use std::time::Duration;
@@ -24,40 +25,69 @@ const CALL: Duration = Duration::from_secs(30);
 /// A connection on which every call says who makes it.
 pub(crate) type Connection = InterceptedService<Channel, Named>;
 
-/// The orchestrator, and how answers are shown.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Orchestrator {
-    /// The orchestrator: host:port
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SKALD_SERVER",
-        hide_env_values = true,
-        default_value = "127.0.0.1:7070"
-    )]
-    server: String,
-    #[command(flatten)]
-    common: Common,
+/// Defines a service that can be called: its name, the variable that names its address, and its usual address.
+macro_rules! peer {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $variable:literal, $address:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, clap::Args)]
+        pub(crate) struct $name {
+            #[arg(
+                long,
+                value_name = "ADDR",
+                env = $variable,
+                hide_env_values = true,
+                default_value = $address,
+                help = concat!($what, " listens here: host:port")
+            )]
+            server: String,
+            #[command(flatten)]
+            common: Common,
+        }
+
+        impl $name {
+            pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+                connect(&self.server, $what, $variable, &self.common.client).await
+            }
+        }
+
+        impl Peer for $name {
+            fn common(&self) -> &Common {
+                &self.common
+            }
+        }
+    };
 }
 
-/// Inventory, and how answers are shown.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Inventory {
-    /// Inventory: host:port
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SKALD_INVENTORY_SERVER",
-        hide_env_values = true,
-        default_value = "127.0.0.1:7080"
-    )]
-    server: String,
-    #[command(flatten)]
-    common: Common,
+peer!(
+    /// The orchestrator, and how answers are shown.
+    Orchestrator, "orchestrator", "SKALD_SERVER", "127.0.0.1:7070"
+);
+peer!(
+    /// Inventory, and how answers are shown.
+    Inventory, "inventory", "SKALD_INVENTORY_SERVER", "127.0.0.1:7080"
+);
+peer!(
+    /// Payment, and how answers are shown.
+    Payment, "payment", "SKALD_PAYMENT_SERVER", "127.0.0.1:7090"
+);
+
+/// A service that can be called.
+pub(crate) trait Peer {
+    fn common(&self) -> &Common;
+
+    /// How answers are shown.
+    fn format(&self) -> Format {
+        self.common().output
+    }
+
+    /// Who calls.
+    fn client(&self) -> &str {
+        &self.common().client
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
-struct Common {
+pub(crate) struct Common {
     /// Who calls: the owner of idempotency keys, and the actor in histories
     #[arg(
         long,
@@ -67,34 +97,9 @@ struct Common {
         default_value = "skald-cli"
     )]
     client: String,
-    /// table, or json: as in the contracts, one object per line
+    /// table, json, or jsonl: one object a line; both with the contracts' field names
     #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
     output: Format,
-}
-
-impl Orchestrator {
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        connect(&self.server, "orchestrator", "SKALD_SERVER", &self.common.client).await
-    }
-
-    pub(crate) fn format(&self) -> Format {
-        self.common.output
-    }
-}
-
-impl Inventory {
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        connect(&self.server, "inventory", "SKALD_INVENTORY_SERVER", &self.common.client).await
-    }
-
-    pub(crate) fn format(&self) -> Format {
-        self.common.output
-    }
-
-    /// Who calls.
-    pub(crate) fn actor(&self) -> &str {
-        &self.common.client
-    }
 }
 
 /// Puts the caller's name on each call.
@@ -119,7 +124,16 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     Ok(endpoint.connect_timeout(CONNECT).timeout(CALL).tcp_nodelay(true))
 }
 
-async fn connect(server: &str, what: &str, variable: &str, client: &str) -> Result<Connection, Failure> {
+/// Connects to a service; the variable that names its address is for the advice.
+///
+/// # Errors
+/// It does not answer, or the address is none.
+pub(crate) async fn connect(
+    server: &str,
+    what: &str,
+    variable: &str,
+    client: &str,
+) -> Result<Connection, Failure> {
     let channel = endpoint(server)?.connect().await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("{what} at {server} does not answer: {}", innermost(&error)))
             .advice(format!(

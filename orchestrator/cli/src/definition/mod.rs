@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     exit::{Exit, Failure},
-    output::{self, Format},
+    output::{self, Format, Rows},
     replay::source::{Definitions, Source, Which},
 };
 use view::Running;
@@ -77,15 +77,20 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     let stored = source.as_ref().map(Source::definitions);
     let (old, new) = (named(&args.old, stored)?, named(&args.new, stored)?);
     let changes = changes(&old, &new);
+    let mut rows = Rows::new(args.output);
     let running = match &mut source {
-        Some(source) => Some(look(&args, source, &old, &new).await?),
+        Some(source) => Some(look(&args, source, &mut rows, &old, &new).await?),
         None => None,
     };
-    output::show(
-        args.output,
-        || view::json(&old, &new, &changes, running.as_ref()),
-        |colours| view::text(&old, &new, &changes, running.as_ref(), colours),
-    )?;
+    match args.output {
+        Format::Table => {
+            output::line(&view::text(&old, &new, &changes, running.as_ref(), output::colours()))?;
+        }
+        Format::Json | Format::Jsonl => {
+            rows.add(&view::json(&old, &new, &changes, running.as_ref()))?;
+            rows.end()?;
+        }
+    }
     Ok(if running.is_some_and(|running| running.stay > 0) { Exit::Failed } else { Exit::Ok })
 }
 
@@ -93,6 +98,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 async fn look(
     args: &Check,
     source: &mut Source,
+    rows: &mut Rows,
     old: &Definition,
     new: &Definition,
 ) -> Result<Running, Failure> {
@@ -122,8 +128,8 @@ async fn look(
                 continue;
             }
             running.stay += 1;
-            if args.output == Format::Json {
-                output::line(&view::saga_json(saga.id, &at, &why).to_string())?;
+            if args.output != Format::Table {
+                rows.add(&view::saga_json(saga.id, &at, &why))?;
             } else if running.shown.len() < args.limit {
                 running.shown.push((saga.id, at, why));
             }

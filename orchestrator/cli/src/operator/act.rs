@@ -10,6 +10,7 @@ use skald_proto::{
 
 use super::{Signed, view};
 use crate::{
+    client::ids::Id,
     exit::{Exit, Failure},
     output::{self, Format, json},
 };
@@ -17,8 +18,8 @@ use crate::{
 /// Which saga, on which version, and who acts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct On {
-    /// The saga's id, which is its order's
-    saga_id: String,
+    #[command(flatten)]
+    id: Id,
     /// Act only on this version; without it, on the one that is shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     version: Option<i32>,
@@ -82,8 +83,8 @@ pub(crate) struct Resolve {
 /// A saga that is let go on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Release {
-    /// The saga's id, which is its order's
-    saga_id: String,
+    #[command(flatten)]
+    id: Id,
     #[command(flatten)]
     signed: Signed,
 }
@@ -136,7 +137,8 @@ fn result(file: &std::path::Path) -> Result<prost_types::Any, Failure> {
 
 /// Foresees, asks, acts on the version that was foreseen.
 pub(crate) async fn act(on: On, verb: Verb) -> Result<Exit, Failure> {
-    let On { saga_id, version, dry_run, signed } = on;
+    let On { id, version, dry_run, signed } = on;
+    let saga_id = id.of(&signed.server).await?;
     let expected_version = match version {
         Some(version) => version,
         None => {
@@ -182,7 +184,8 @@ impl Release {
     }
 
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let Release { saga_id, signed } = self;
+        let Release { id, signed } = self;
+        let saga_id = id.of(&signed.server).await?;
         signed.confirm(&format!("Let {saga_id} take inputs again"))?;
         let request = admin::ReleaseQuarantineRequest {
             saga_id,

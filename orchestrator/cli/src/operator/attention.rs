@@ -6,9 +6,9 @@ use skald_proto::admin::v1::{
 
 use super::view;
 use crate::{
-    client::{Connection, Orchestrator},
+    client::{Connection, Orchestrator, Peer as _, ids::Id},
     exit::{Exit, Failure},
-    output::{self, Format, json},
+    output::{self, Format, json, text},
 };
 
 #[derive(Debug, clap::Args)]
@@ -61,8 +61,8 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// The saga's id, which is its order's
-    saga_id: String,
+    #[command(flatten)]
+    id: Id,
     /// Of this kind
     #[arg(long, value_enum, value_name = "KIND")]
     kind: Kind,
@@ -125,23 +125,22 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         None => {
             let request = admin::SummarizeAttentionRequest::default();
             let groups = client.summarize_attention(request).await?.into_inner().groups;
-            match format {
-                Format::Json => {
-                    groups.iter().try_for_each(|g| output::line(&json::message(g).to_string()))?
-                }
-                Format::Table => output::line(&view::groups(&groups, super::now(), output::colours()))?,
-            }
+            output::list(format, &groups, json::message, |colours| {
+                view::groups(&groups, super::now(), colours)
+            })?;
         }
         Some(Command::List(args)) => list(&mut client, args).await?,
         Some(Command::Take(one)) => {
-            let One { saga_id, kind, step, note, actor, .. } = one;
+            let saga_id = one.id.of(&one.server).await?;
+            let One { kind, step, note, actor, .. } = one;
             let kind = AttentionKind::from(kind).into();
             let request = admin::TakeAttentionRequest { saga_id, step, kind, actor, note };
             let item = client.take_attention(request).await?.into_inner().item;
             items(format, &item.into_iter().collect::<Vec<_>>())?;
         }
         Some(Command::Release(one)) => {
-            let One { saga_id, kind, step, note, actor, taken_by, .. } = one;
+            let saga_id = one.id.of(&one.server).await?;
+            let One { kind, step, note, actor, taken_by, .. } = one;
             let kind = AttentionKind::from(kind).into();
             let request = admin::ReleaseAttentionRequest { saga_id, step, kind, actor, note, taken_by };
             let item = client.release_attention(request).await?.into_inner().item;
@@ -168,14 +167,11 @@ async fn list(client: &mut AdminServiceClient<Connection>, args: List) -> Result
     let page = client.list_attention(request).await?.into_inner();
     items(format, &page.items)?;
     if !page.next_page_token.is_empty() && format == Format::Table {
-        output::line("… and more: --limit N shows them")?;
+        output::line(text::MORE)?;
     }
     Ok(())
 }
 
 fn items(format: Format, items: &[admin::Attention]) -> Result<(), Failure> {
-    match format {
-        Format::Json => items.iter().try_for_each(|item| output::line(&json::message(item).to_string())),
-        Format::Table => output::line(&view::attention(items, super::now(), output::colours())),
-    }
+    output::list(format, items, json::message, |colours| view::attention(items, super::now(), colours))
 }

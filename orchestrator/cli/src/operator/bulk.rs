@@ -7,7 +7,7 @@ use skald_proto::{
 
 use super::{Signed, view};
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _},
     exit::{Exit, Failure},
     output::{self, Format, json},
     sagas::Status,
@@ -207,8 +207,5 @@ async fn change(Change { job, signed }: Change, state: BulkState) -> Result<(), 
 }
 
 fn show(format: Format, bulks: &[admin::Bulk]) -> Result<(), Failure> {
-    match format {
-        Format::Json => bulks.iter().try_for_each(|one| output::line(&json::message(one).to_string())),
-        Format::Table => output::line(&view::bulks(bulks, output::colours())),
-    }
+    output::list(format, bulks, json::message, |colours| view::bulks(bulks, colours))
 }

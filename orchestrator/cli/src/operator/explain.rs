@@ -4,13 +4,14 @@ use skald_proto::admin::v1::{ExplainRequest, admin_service_client::AdminServiceC
 
 use super::view;
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _, ids::Id},
     exit::{Exit, Failure},
     output::{self, json},
 };
 
 /// Asks for the page and shows it.
-pub(crate) async fn run(saga_id: String, server: Orchestrator) -> Result<Exit, Failure> {
+pub(crate) async fn run(id: Id, server: Orchestrator) -> Result<Exit, Failure> {
+    let saga_id = id.of(&server).await?;
     let mut client = AdminServiceClient::new(server.connect().await?);
     let page = client.explain(ExplainRequest { saga_id }).await?.into_inner();
     output::show(

@@ -4,9 +4,9 @@ use skald_proto::admin::v1::{
     self as admin, DeadLetterFilter, DeadLetterState, admin_service_client::AdminServiceClient,
 };
 
-use super::{Signed, view};
+use super::{Signed, letter, view};
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _, ids},
     exit::{Exit, Failure},
     output::{self, Format, json},
 };
@@ -48,16 +48,17 @@ struct Which {
     /// Meant for this topic
     #[arg(long, value_name = "TOPIC", default_value = "", hide_default_value = true)]
     topic: String,
-    /// About this saga
+    /// About this order; its id may be shortened, as in `skald saga get`
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     saga: String,
 }
 
 impl Which {
-    fn filter(&self) -> Option<DeadLetterFilter> {
+    async fn filter(&self, server: &Orchestrator) -> Result<Option<DeadLetterFilter>, Failure> {
         let Which { topic, saga } = self;
+        let saga_id = ids::of(saga, server).await?;
         let any = !topic.is_empty() || !saga.is_empty();
-        any.then(|| DeadLetterFilter { origin_topic: topic.clone(), saga_id: saga.clone(), since: None })
+        Ok(any.then(|| DeadLetterFilter { origin_topic: topic.clone(), saga_id, since: None }))
     }
 }
 
@@ -110,15 +111,16 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         Command::List(args) => list(args).await?,
         Command::Show(Show { id, server }) => {
             let mut client = AdminServiceClient::new(server.connect().await?);
-            let letter = client.get_dead_letter(admin::GetDeadLetterRequest { id }).await?.into_inner();
-            output::show(server.format(), || json::message(&letter), |c| view::letter(&letter, c))?;
+            let whole = client.get_dead_letter(admin::GetDeadLetterRequest { id }).await?.into_inner();
+            let text = |colours| letter::text(&whole, super::now(), colours);
+            output::show(server.format(), || letter::json(&whole), text)?;
         }
         Command::Redrive(args) => redrive(args).await?,
         Command::Discard(Chosen { ids, which, signed }) => {
             signed.confirm("Discard them: they stay in the table, and are not offered again")?;
             let request = admin::DiscardDeadLettersRequest {
                 ids,
-                filter: which.filter(),
+                filter: which.filter(&signed.server).await?,
                 request_id: signed.request_id(),
                 actor: signed.actor.clone(),
                 reason: signed.reason.clone(),
@@ -135,23 +137,22 @@ async fn list(args: List) -> Result<(), Failure> {
     let state = if args.all { DeadLetterState::Unspecified } else { DeadLetterState::Open };
     let request = admin::ListDeadLettersRequest {
         state: state.into(),
-        filter: args.which.filter(),
+        filter: args.which.filter(&args.server).await?,
         page_size: args.limit,
         page_token: String::new(),
     };
     let mut client = AdminServiceClient::new(args.server.connect().await?);
-    let letters = client.list_dead_letters(request).await?.into_inner().letters;
-    match args.server.format() {
-        Format::Json => letters.iter().try_for_each(|l| output::line(&json::message(l).to_string())),
-        Format::Table => output::line(&view::letters(&letters, super::now(), output::colours())),
-    }
+    let page = client.list_dead_letters(request).await?.into_inner();
+    let more = !page.next_page_token.is_empty();
+    let text = |colours| view::letters(&page.letters, more, super::now(), colours);
+    output::list(args.server.format(), &page.letters, json::message, text)
 }
 
 async fn redrive(args: Redrive) -> Result<(), Failure> {
     let Redrive { chosen: Chosen { ids, which, signed }, rate, dry_run } = args;
     let request = admin::RedriveDeadLettersRequest {
         ids,
-        filter: which.filter(),
+        filter: which.filter(&signed.server).await?,
         per_second: rate,
         dry_run: true,
         request_id: signed.request_id(),

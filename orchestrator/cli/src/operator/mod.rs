@@ -1,13 +1,16 @@
 //! Whoever is on call, as a client of `skald.admin.v1.AdminService`: verbs on sagas, one or many, the page about one,
-//! participants.
+//! participants and their own desks, how many stand where.
 //! Everything that changes something is shown first, and asked about.
 
 pub(crate) mod act;
 pub(crate) mod attention;
 pub(crate) mod bulk;
+pub mod desks;
 pub(crate) mod explain;
+pub mod letter;
 pub(crate) mod letters;
 pub(crate) mod participants;
+pub mod stats;
 pub mod view;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -15,18 +18,18 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use skald_proto::admin::v1::admin_service_client::AdminServiceClient;
 
 use crate::{
-    client::{Connection, Orchestrator},
+    client::{Connection, Orchestrator, Peer},
     exit::{Exit, Failure},
     output::Format,
 };
 
 /// Who acts and why, and whether to ask first.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Signed {
-    /// Why; it stands in the history for ever
+pub(crate) struct Signed<S: clap::Args = Orchestrator> {
+    /// Why; kept for ever with what was done
     #[arg(long, value_name = "WHY")]
     reason: String,
-    /// Who acts; it stands in the history for ever
+    /// Who acts; kept for ever with what was done
     #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
     actor: String,
     /// Repeats of one id are one action, and get the first answer; without it, a new one is made
@@ -36,20 +39,42 @@ pub(crate) struct Signed {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    server: Orchestrator,
+    server: S,
 }
 
 impl Signed {
+    async fn connect(&self) -> Result<AdminServiceClient<Connection>, Failure> {
+        Ok(AdminServiceClient::new(self.server.connect().await?))
+    }
+}
+
+impl<S: clap::Args + Peer> Signed<S> {
     pub(crate) fn format(&self) -> Format {
         self.server.format()
     }
 
-    async fn connect(&self) -> Result<AdminServiceClient<Connection>, Failure> {
-        Ok(AdminServiceClient::new(self.server.connect().await?))
+    /// Where it goes.
+    pub(crate) fn server(&self) -> &S {
+        &self.server
+    }
+
+    /// Who acts.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// It is not asked for, nor shown first.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.yes
     }
 
     /// One for this action.
-    fn request_id(&self) -> String {
+    pub(crate) fn request_id(&self) -> String {
         self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
     }
 
@@ -57,7 +82,7 @@ impl Signed {
     ///
     /// # Errors
     /// The answer was no; there is nobody to ask.
-    fn confirm(&self, what: &str) -> Result<(), Failure> {
+    pub(crate) fn confirm(&self, what: &str) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }
@@ -78,7 +103,7 @@ impl Signed {
 }
 
 /// This machine's clock, seconds: for how long ago things were.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
 }

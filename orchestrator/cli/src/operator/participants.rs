@@ -1,10 +1,10 @@
-//! `skald participant`: freeze, thaw, list.
+//! `skald participant`: freeze, thaw, list; and what each says at its own desk.
 
 use skald_proto::admin::v1 as admin;
 
-use super::{Signed, view};
+use super::{Signed, desks, view};
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _},
     exit::{Exit, Failure},
     output::{self, Format, json},
 };
@@ -23,6 +23,12 @@ enum Command {
     Thaw(One),
     /// Show who there is, and who is frozen
     List(List),
+    /// Say how one fares: lag, breaker, open calls; asked at its own desk
+    Status(desks::Status),
+    /// Show what one remembers of an order, asked at its own desk
+    Barrier(desks::Barrier),
+    /// Show calls to the outside world that have not settled, asked at its own desk
+    Intents(desks::Intents),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +50,9 @@ impl Args {
         match &self.command {
             Command::Freeze(one) | Command::Thaw(one) => one.signed.format(),
             Command::List(list) => list.server.format(),
+            Command::Status(args) => args.format(),
+            Command::Barrier(args) => args.format(),
+            Command::Intents(args) => args.format(),
         }
     }
 }
@@ -77,13 +86,13 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
             let all = client.list_participants(admin::ListParticipantsRequest {}).await?.into_inner();
             show(server.format(), all.participants)?;
         }
+        Command::Status(args) => args.run().await?,
+        Command::Barrier(args) => args.run().await?,
+        Command::Intents(args) => args.run().await?,
     }
     Ok(Exit::Ok)
 }
 
 fn show(format: Format, all: Vec<admin::Participant>) -> Result<(), Failure> {
-    match format {
-        Format::Json => all.iter().try_for_each(|one| output::line(&json::message(one).to_string())),
-        Format::Table => output::line(&view::participants(&all, output::colours())),
-    }
+    output::list(format, &all, json::message, |colours| view::participants(&all, colours))
 }

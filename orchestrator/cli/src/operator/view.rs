@@ -5,11 +5,12 @@ use skald_proto::{
     saga::v1::{SagaStatus, StepStatus},
 };
 
+use super::desks::view::told;
 use crate::{
     output::{
         style::Tone,
-        table::{Cell, Table, pairs},
-        text::{ago, time},
+        table::{Cell, Table},
+        text::{self, ago, time},
     },
     sagas,
 };
@@ -117,11 +118,8 @@ fn theirs(page: &admin::ExplainResponse, colours: bool) -> Vec<String> {
         for row in &view.barrier {
             let verb = row.verb().as_str_name().trim_start_matches("VERB_");
             let verdict = row.verdict().as_str_name().trim_start_matches("BARRIER_VERDICT_");
-            out.push(
-                format!("    {} {verb} epoch {}: {verdict} {}", row.step, row.epoch, row.summary)
-                    .trim_end()
-                    .into(),
-            );
+            let line = format!("    {} {verb} epoch {}: {verdict} {}", row.step, row.epoch, told(row));
+            out.push(line.trim_end().into());
         }
     }
     out.extend(page.disagreements.iter().map(|line| Tone::Bad.paint(&format!("  ! {line}"), colours)));
@@ -261,12 +259,12 @@ pub fn attention(items: &[admin::Attention], now: i64, colours: bool) -> String 
     table.render(colours)
 }
 
-fn standing(state: admin::DeadLetterState) -> &'static str {
+pub(super) fn standing(state: admin::DeadLetterState) -> &'static str {
     state.as_str_name().trim_start_matches("DEAD_LETTER_STATE_")
 }
 
-/// Dead letters; `now` in seconds.
-pub fn letters(letters: &[admin::DeadLetter], now: i64, colours: bool) -> String {
+/// Dead letters; `more`: there are others behind them; `now` in seconds.
+pub fn letters(letters: &[admin::DeadLetter], more: bool, now: i64, colours: bool) -> String {
     if letters.is_empty() {
         return Tone::Good.paint("no dead letter", colours);
     }
@@ -282,35 +280,7 @@ pub fn letters(letters: &[admin::DeadLetter], now: i64, colours: bool) -> String
             Cell::from(&letter.reason),
         ]);
     }
-    table.render(colours)
-}
-
-/// One dead letter, whole.
-pub fn letter(whole: &admin::GetDeadLetterResponse, colours: bool) -> String {
-    let letter = whole.letter.clone().unwrap_or_default();
-    let saga = whole.saga.as_ref().map(|s| s.status().as_str_name().trim_start_matches("SAGA_STATUS_"));
-    let from = format!("{}/{} at {}", letter.origin_topic, letter.origin_partition, letter.origin_offset);
-    let head = pairs(
-        &[
-            ("dead letter", letter.id.to_string().into()),
-            ("state", standing(letter.state()).into()),
-            ("reason", Cell::new(&letter.reason, Tone::Bad)),
-            ("meant for", from.into()),
-            ("since", time(letter.at.as_ref()).into()),
-            ("saga", Cell::from(&letter.saga_id)),
-            ("which is", saga.unwrap_or_default().into()),
-        ],
-        colours,
-    );
-    let mut out = vec![head, String::new()];
-    out.extend(whole.headers.iter().map(|h| format!("{}: {}", Tone::Dim.paint(&h.name, colours), h.value)));
-    out.push(String::new());
-    out.push(if whole.text.is_empty() {
-        format!("{} bytes that are no command and no outcome", letter.payload_bytes)
-    } else {
-        whole.text.clone()
-    });
-    out.join("\n")
+    text::and_more(table.render(colours), more)
 }
 
 /// What was or would be sent again.

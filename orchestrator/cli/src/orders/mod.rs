@@ -11,9 +11,10 @@ use skald_proto::order::v1::{
 };
 
 use crate::{
-    client::{Connection, Orchestrator},
+    client::{Connection, Orchestrator, Peer as _, ids::Id},
     exit::{Exit, Failure},
-    output::{self, Format, json},
+    operator::now,
+    output::{self, Format, Rows, json},
 };
 
 pub use submit::line as parse_line;
@@ -48,8 +49,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// The order's id
-    order_id: String,
+    #[command(flatten)]
+    id: Id,
     #[command(flatten)]
     server: Orchestrator,
 }
@@ -57,7 +58,7 @@ struct One {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   skald order list --status reserved --since 2h
-  skald order list --customer ada --limit 5 --output json | jq -r .order_id")]
+  skald order list --customer ada --limit 5 --output jsonl | jq -r .order_id")]
 struct List {
     /// Of this customer
     #[arg(long, value_name = "ID")]
@@ -103,8 +104,8 @@ impl From<Status> for OrderStatus {
 
 #[derive(Debug, clap::Args)]
 struct Pay {
-    /// The order's id
-    order_id: String,
+    #[command(flatten)]
+    id: Id,
     /// The payment provider's token; the simulated gateway knows tok_ok, tok_declined, tok_slow …
     #[arg(long, value_name = "TOKEN")]
     token: String,
@@ -117,8 +118,8 @@ struct Pay {
 
 #[derive(Debug, clap::Args)]
 struct Fulfil {
-    /// The order's id
-    order_id: String,
+    #[command(flatten)]
+    id: Id,
     /// Who fulfilled
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     seller: String,
@@ -134,8 +135,8 @@ struct Fulfil {
 
 #[derive(Debug, clap::Args)]
 struct Cancel {
-    /// The order's id
-    order_id: String,
+    #[command(flatten)]
+    id: Id,
     /// Kept in the history
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
@@ -163,25 +164,30 @@ async fn client(server: &Orchestrator) -> Result<OrderServiceClient<Connection>,
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Submit(args) => submit::run(args).await,
-        Command::Get(One { order_id, server }) => {
+        Command::Get(One { id, server }) => {
+            let order_id = id.of(&server).await?;
             let answer = client(&server).await?.get_order(GetOrderRequest { order_id }).await?;
             shown(&server, answer.into_inner().order)
         }
         Command::List(args) => list(args).await,
-        Command::Watch(One { order_id, server }) => {
+        Command::Watch(One { id, server }) => {
+            let order_id = id.of(&server).await?;
             watch(&mut client(&server).await?, order_id, &server).await
         }
-        Command::Pay(Pay { order_id, token, request_id, server }) => {
+        Command::Pay(Pay { id, token, request_id, server }) => {
+            let order_id = id.of(&server).await?;
             let request = PayOrderRequest { order_id, payment_token: token, request_id };
             let answer = client(&server).await?.pay_order(request).await?;
             shown(&server, answer.into_inner().order)
         }
-        Command::Fulfil(Fulfil { order_id, seller, reference, request_id, server }) => {
+        Command::Fulfil(Fulfil { id, seller, reference, request_id, server }) => {
+            let order_id = id.of(&server).await?;
             let request = FulfilOrderRequest { order_id, seller_id: seller, reference, request_id };
             let answer = client(&server).await?.fulfil_order(request).await?;
             shown(&server, answer.into_inner().order)
         }
-        Command::Cancel(Cancel { order_id, note, server }) => {
+        Command::Cancel(Cancel { id, note, server }) => {
+            let order_id = id.of(&server).await?;
             let answer = client(&server).await?.cancel_order(CancelOrderRequest { order_id, note }).await?;
             shown(&server, answer.into_inner().order)
         }
@@ -190,11 +196,12 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 
 fn shown(server: &Orchestrator, order: Option<Order>) -> Result<Exit, Failure> {
     let order = order.unwrap_or_default();
-    output::show(server.format(), || json::message(&order), |colours| view::one(&order, colours))?;
+    output::show(server.format(), || json::message(&order), |colours| view::one(&order, now(), colours))?;
     Ok(Exit::Ok)
 }
 
 async fn list(args: List) -> Result<Exit, Failure> {
+    let format = args.server.format();
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut request = ListOrdersRequest {
         customer_id: args.customer.unwrap_or_default(),
@@ -203,21 +210,20 @@ async fn list(args: List) -> Result<Exit, Failure> {
         ..ListOrdersRequest::default()
     };
     let mut client = client(&args.server).await?;
-    let mut orders: Vec<Order> = Vec::new();
+    let (mut orders, mut rows): (Vec<Order>, _) = (Vec::new(), Rows::new(format));
     let more = loop {
         request.page_size = i32::try_from((limit - orders.len()).min(PAGE)).unwrap_or(i32::MAX);
         let page = client.list_orders(request.clone()).await?.into_inner();
+        page.orders.iter().try_for_each(|order| rows.add(&json::message(order)))?;
         orders.extend(page.orders);
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || orders.len() >= limit {
             break !request.page_token.is_empty();
         }
     };
-    match args.server.format() {
-        Format::Json => {
-            orders.iter().try_for_each(|order| output::line(&json::message(order).to_string()))?
-        }
+    match format {
         Format::Table => output::line(&view::list(&orders, more, output::colours()))?,
+        Format::Json | Format::Jsonl => rows.end()?,
     }
     Ok(Exit::Ok)
 }
@@ -230,14 +236,20 @@ async fn watch(
 ) -> Result<Exit, Failure> {
     let mut changes =
         client.watch_order(WatchOrderRequest { order_id: order_id.clone() }).await?.into_inner();
+    let (format, mut rows) = (server.format(), Rows::new(server.format()));
     while let Some(change) = changes.message().await? {
         let order = change.order.unwrap_or_default();
-        output::show(server.format(), || json::message(&order), |colours| view::change(&order, colours))?;
-        match order.status() {
-            OrderStatus::Completed => return Ok(Exit::Ok),
-            OrderStatus::Cancelled => return Ok(Exit::Cancelled),
-            _ => {}
+        match format {
+            Format::Table => output::line(&view::change(&order, output::colours()))?,
+            Format::Json | Format::Jsonl => rows.add(&json::message(&order))?,
         }
+        let exit = match order.status() {
+            OrderStatus::Completed => Exit::Ok,
+            OrderStatus::Cancelled => Exit::Cancelled,
+            _ => continue,
+        };
+        rows.end()?;
+        return Ok(exit);
     }
     Err(Failure::new(Exit::Unavailable, "the stream ended before the order did")
         .advice(format!("watch again: skald order watch {order_id}")))

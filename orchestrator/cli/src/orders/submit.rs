@@ -6,10 +6,10 @@ use std::{io::Read as _, path::PathBuf};
 use skald_proto::order::v1::{OrderDraft, OrderLine, SubmitOrderRequest};
 
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _},
     exit::{Exit, Failure},
     output::{
-        self, Format, json,
+        self, json,
         table::{Cell, pairs},
         text,
     },
@@ -74,18 +74,14 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     })?;
     let accepted = answer.into_inner();
     let known = if accepted.created { "" } else { "an earlier call with this key had placed it" };
-    match args.server.format() {
-        Format::Json => {
-            let mut shown = json::message(&accepted);
-            shown["idempotency_key"] = key.into();
-            output::line(&shown.to_string())?;
-        }
-        Format::Table => {
-            let head =
-                [("order", Cell::from(&accepted.order_id)), ("key", key.into()), ("known", known.into())];
-            output::line(&pairs(&head, output::colours()))?;
-        }
-    }
+    let shown = || {
+        let mut shown = json::message(&accepted);
+        shown["idempotency_key"] = key.clone().into();
+        shown
+    };
+    let (order, told) = (Cell::from(&accepted.order_id), Cell::from(&key));
+    let head = [("order", order), ("key", told), ("known", known.into())];
+    output::show(args.server.format(), shown, |colours| pairs(&head, colours))?;
     if args.watch { super::watch(&mut client, accepted.order_id, &args.server).await } else { Ok(Exit::Ok) }
 }
 

@@ -5,7 +5,7 @@ use skald_proto::order::v1::{Order, OrderStatus};
 use crate::output::{
     style::Tone,
     table::{Cell, Table, pairs},
-    text::{money, precise, time},
+    text::{and_more, money, precise, time, when},
 };
 
 /// Without the prefix that the contract needs.
@@ -21,8 +21,8 @@ fn tone(status: OrderStatus) -> Tone {
     }
 }
 
-/// All of one order.
-pub fn one(order: &Order, colours: bool) -> String {
+/// All of one order; `now` in seconds.
+pub fn one(order: &Order, now: i64, colours: bool) -> String {
     let attention = if order.needs_attention { "it waits for a person of the shop" } else { "" };
     let fulfilment = if order.needs_fulfilment { "by the seller" } else { "" };
     let head = pairs(
@@ -35,8 +35,8 @@ pub fn one(order: &Order, colours: bool) -> String {
             ("total", money(order.total_minor, &order.currency).into()),
             ("fulfilment", fulfilment.into()),
             ("note", Cell::from(&order.note)),
-            ("created", time(order.created_at.as_ref()).into()),
-            ("updated", time(order.updated_at.as_ref()).into()),
+            ("created", when(order.created_at.as_ref(), now).into()),
+            ("updated", when(order.updated_at.as_ref(), now).into()),
             ("version", order.version.to_string().into()),
         ],
         colours,
@@ -96,9 +96,5 @@ pub fn list(orders: &[Order], more: bool, colours: bool) -> String {
             time(order.created_at.as_ref()).into(),
         ]);
     }
-    let mut text = table.render(colours);
-    if more {
-        text.push_str("\n… and more: --limit N shows them");
-    }
-    text
+    and_more(table.render(colours), more)
 }

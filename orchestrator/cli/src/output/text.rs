@@ -1,5 +1,7 @@
 //! Times and money as people read and write them.
 
+use std::time::SystemTime;
+
 use prost_types::Timestamp;
 
 /// `2026-11-21 01:23:20`, UTC; empty when there is none.
@@ -27,6 +29,48 @@ pub fn ago(at: Option<&Timestamp>, now: i64) -> String {
         n => (n / 86_400, "d"),
     };
     if seconds < 0 { format!("in {n} {unit}") } else { format!("{n} {unit} ago") }
+}
+
+/// A time and how far it is from `now` (seconds): `2026-11-21 01:23:20 (12 s ago)`; empty when there is none.
+pub fn when(at: Option<&Timestamp>, now: i64) -> String {
+    if at.is_none() { String::new() } else { format!("{} ({})", time(at), ago(at, now)) }
+}
+
+/// How long something took, milliseconds: `42 ms`, `1.5 s`, `3 min`, `2 h`, `9 d`.
+pub fn took(ms: i64) -> String {
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        10_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
+        _ => format!("{} d", ms / 86_400_000),
+    }
+}
+
+/// A time as it is typed: a point such as 2026-11-21 or 2026-11-21T04:00:00Z, or an age such as 7d.
+///
+/// # Errors
+/// It is neither.
+pub fn point(text: &str) -> Result<SystemTime, String> {
+    let date = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    match (humantime::parse_duration(text), humantime::parse_rfc3339_weak(&date)) {
+        (Ok(age), _) => Ok(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)),
+        (_, Ok(at)) => Ok(at),
+        _ => Err(format!("{text:?} is no time, such as 2026-11-21 or 7d")),
+    }
+}
+
+/// Under a list of which there is more.
+pub const MORE: &str = "… and more: --limit N shows them";
+
+/// A list, and whether there is more of it.
+pub fn and_more(mut list: String, more: bool) -> String {
+    if more {
+        list.push('\n');
+        list.push_str(MORE);
+    }
+    list
 }
 
 /// Digits behind the point (ISO 4217). Two, but for these.

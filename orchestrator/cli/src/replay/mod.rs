@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     exit::{Exit, Failure},
-    output::Format,
+    output::{Format, text::point},
 };
 
 #[derive(Debug, clap::Args)]
@@ -69,12 +69,7 @@ fn since(text: &str) -> Result<Uuid, String> {
     if text.is_empty() {
         return Ok(Uuid::nil());
     }
-    let date = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    let at = match (humantime::parse_duration(text), humantime::parse_rfc3339_weak(&date)) {
-        (Ok(age), _) => SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
-        (_, Ok(at)) => at,
-        _ => return Err(format!("{text:?} is no time, such as 2026-11-21 or 7d")),
-    };
+    let at = point(text)?;
     let ms = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     Ok(Uuid::from_u128(ms << 80))
 }

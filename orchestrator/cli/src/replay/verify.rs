@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    output::{self, Format},
+    output::{self, Format, Rows},
 };
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ Exit codes: 0 clean, 1 something differs, 2 wrong usage, 5 the source can't be r
 Examples:
   skald replay verify --from postgres://reader@db/skald_orchestrator
   skald replay verify --from postgres://reader@db/skald_orchestrator --since 7d --all-active
-  skald replay verify --from histories.skald --output json | jq -r .saga")]
+  skald replay verify --from histories.skald --output jsonl | jq -r .saga")]
 pub(super) struct Args {
     #[command(flatten)]
     from: Origin,
@@ -51,8 +51,8 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     let which = Which { since: args.from.since, all_active: args.all_active, rows: true };
     let mut source = Source::open(&args.from.from, which).await?;
     let tally = Tally { scrubbed: source.is_scrubbed(), ..Tally::default() };
-    let mut run =
-        Run { output: args.output, progress: Progress::new("replay"), tally, told: BTreeSet::new() };
+    let (output, rows) = (args.output, Rows::new(args.output));
+    let mut run = Run { output, rows, progress: Progress::new("replay"), tally, told: BTreeSet::new() };
     // A panic is a finding like any other; its own report would tear the bar.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -61,13 +61,20 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     run.progress.clear();
     read?;
     let tally = Tally { seconds: run.progress.seconds(), ..run.tally };
-    output::show(args.output, || view::tally_json(&tally), |colours| view::tally(&tally, colours))?;
+    match args.output {
+        Format::Table => output::line(&view::tally(&tally, output::colours()))?,
+        Format::Json | Format::Jsonl => {
+            run.rows.add(&view::tally_json(&tally))?;
+            run.rows.end()?;
+        }
+    }
     Ok(if tally.is_clean() { Exit::Ok } else { Exit::Failed })
 }
 
 /// A run and what it has seen.
 struct Run {
     output: Format,
+    rows: Rows,
     progress: Progress,
     tally: Tally,
     /// Definitions that were shown as wrong.
@@ -96,7 +103,7 @@ impl Run {
                 self.tally.definitions += 1;
                 let json = || view::definition_json(known);
                 let text = |colours| view::definition(known, colours);
-                self.progress.aside(|| output::show(self.output, json, text))?;
+                show(&self.progress, self.output, &mut self.rows, json, text)?;
             }
         }
         Ok(())
@@ -113,8 +120,22 @@ impl Run {
         let name = known.map(Known::name).unwrap_or_default();
         let json = || view::saga_json(saga, &name, &found);
         let text = |colours| view::saga(saga, &name, &found, colours);
-        self.progress.aside(|| output::show(self.output, json, text))
+        show(&self.progress, self.output, &mut self.rows, json, text)
     }
+}
+
+/// Shows one thing beside the bar.
+fn show(
+    progress: &Progress,
+    format: Format,
+    rows: &mut Rows,
+    json: impl FnOnce() -> serde_json::Value,
+    text: impl FnOnce(bool) -> String,
+) -> Result<(), Failure> {
+    progress.aside(|| match format {
+        Format::Table => output::line(&text(output::colours())),
+        Format::Json | Format::Jsonl => rows.add(&json()),
+    })
 }
 
 /// Everything that is wrong with one saga.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     definition::from_file,
     exit::{Exit, Failure},
-    output::{self, Format},
+    output::{self, Format, Rows},
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ Exit codes: 0 whatever would have differed, 2 the definition is wrong, 5 the sou
 
 Examples:
   skald replay what-if --from postgres://reader@db/skald_orchestrator --since 7d --definition order-2.toml
-  skald replay what-if --from histories.skald --definition order-2.toml --output json")]
+  skald replay what-if --from histories.skald --definition order-2.toml --output jsonl")]
 pub(super) struct Args {
     #[command(flatten)]
     from: Origin,
@@ -49,6 +49,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     let mut source = Source::open(&args.from.from, which).await?;
     let progress = Progress::new("what if");
     let (mut counts, mut shown, mut seen) = (Counts::default(), Vec::new(), (0, 0));
+    let mut rows = Rows::new(args.output);
     loop {
         let page = source.page().await?;
         if page.is_empty() {
@@ -71,8 +72,8 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
                 Ok(rerun) => {
                     let tally = if rerun.was == rerun.would { &mut counts.course } else { &mut counts.end };
                     *tally += 1;
-                    if args.output == Format::Json {
-                        progress.aside(|| output::line(&view::rerun_json(saga.id, &rerun).to_string()))?;
+                    if args.output != Format::Table {
+                        progress.aside(|| rows.add(&view::rerun_json(saga.id, &rerun)))?;
                     } else if shown.len() < args.limit {
                         shown.push((saga.id, rerun));
                     }
@@ -82,10 +83,12 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
         progress.at(source.share(), seen.0, seen.1);
     }
     progress.clear();
-    output::show(
-        args.output,
-        || view::counts_json(&counts),
-        |colours| view::what_if(&shown, &counts, colours),
-    )?;
+    match args.output {
+        Format::Table => output::line(&view::what_if(&shown, &counts, output::colours()))?,
+        Format::Json | Format::Jsonl => {
+            rows.add(&view::counts_json(&counts))?;
+            rows.end()?;
+        }
+    }
     Ok(Exit::Ok)
 }

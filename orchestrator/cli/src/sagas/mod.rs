@@ -1,23 +1,21 @@
 //! `skald saga`: a client of `skald.saga.v1.SagaService`, and of the operator's desk where something is done.
 
+mod history;
+mod list;
+pub mod timeline;
 pub mod view;
 
 use skald_proto::{
     admin::v1::{self as admin, action::Verb},
-    saga::v1::{
-        GetRequest, HistoryRequest, ListRequest, Saga, SagaStatus, saga_service_client::SagaServiceClient,
-    },
+    saga::v1::{GetRequest, SagaStatus, saga_service_client::SagaServiceClient},
 };
 
 use crate::{
-    client::Orchestrator,
+    client::{Orchestrator, Peer as _, ids::Id},
     exit::{Exit, Failure},
-    operator::{act, explain},
+    operator::{act, explain, now},
     output::{self, Format, json},
 };
-
-/// The most that one call gives.
-const PAGE: usize = 500;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,10 +27,10 @@ pub(crate) struct Args {
 enum Command {
     /// Show one with its steps: attempts, next retry, last error
     Get(One),
-    /// Show every input that it accepted, oldest first
+    /// Show every input that it accepted and what came along, oldest first
     History(One),
-    /// Show many, newest first
-    List(List),
+    /// Show or count many, by what is known of them
+    List(Box<list::List>),
     /// Say where one stands, what it waits for, what happens next by itself, and what you can do
     Explain(One),
     /// Try again now what waits to be tried again
@@ -55,26 +53,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// The saga's id, which is its order's
-    saga_id: String,
     #[command(flatten)]
-    server: Orchestrator,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  skald saga list --status parked
-  skald saga list --definition order --limit 5")]
-struct List {
-    /// Of this definition
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    definition: String,
-    /// That stand here; parked ones need a person
-    #[arg(long, value_enum, value_name = "STATUS")]
-    status: Option<Status>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: u64,
+    id: Id,
     #[command(flatten)]
     server: Orchestrator,
 }
@@ -122,15 +102,20 @@ impl Args {
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
-        Command::Get(One { saga_id, server }) => {
+        Command::Get(One { id, server }) => {
+            let saga_id = id.of(&server).await?;
             let mut client = SagaServiceClient::new(server.connect().await?);
             let answer = client.get(GetRequest { saga_id }).await?;
             let saga = answer.into_inner().saga.unwrap_or_default();
-            output::show(server.format(), || view::json(&saga), |colours| view::one(&saga, colours))?;
+            output::show(
+                server.format(),
+                || json::message(&saga),
+                |colours| view::one(&saga, now(), colours),
+            )?;
         }
-        Command::History(args) => history(args).await?,
-        Command::List(args) => list(args).await?,
-        Command::Explain(One { saga_id, server }) => return explain::run(saga_id, server).await,
+        Command::History(One { id, server }) => history::run(id, server).await?,
+        Command::List(args) => args.run().await?,
+        Command::Explain(One { id, server }) => return explain::run(id, server).await,
         Command::Retry(args) => return args.run().await,
         Command::Skip(args) => return args.run().await,
         Command::Resolve(args) => return args.run().await,
@@ -141,45 +126,4 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         Command::Release(args) => return args.run().await,
     }
     Ok(Exit::Ok)
-}
-
-async fn history(One { saga_id, server }: One) -> Result<(), Failure> {
-    let mut client = SagaServiceClient::new(server.connect().await?);
-    let mut rows = client.history(HistoryRequest { saga_id, after_seq: 0 }).await?.into_inner();
-    let mut entries = Vec::new();
-    while let Some(row) = rows.message().await? {
-        let entry = row.entry.unwrap_or_default();
-        match server.format() {
-            Format::Json => output::line(&json::message(&entry).to_string())?,
-            Format::Table => entries.push(entry),
-        }
-    }
-    match server.format() {
-        Format::Json => Ok(()),
-        Format::Table => output::line(&view::history(&entries, output::colours())),
-    }
-}
-
-async fn list(args: List) -> Result<(), Failure> {
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut client = SagaServiceClient::new(args.server.connect().await?);
-    let mut request = ListRequest {
-        definition: args.definition,
-        status: args.status.map_or(SagaStatus::Unspecified, Into::into).into(),
-        ..ListRequest::default()
-    };
-    let mut sagas: Vec<Saga> = Vec::new();
-    let more = loop {
-        request.page_size = i32::try_from((limit - sagas.len()).min(PAGE)).unwrap_or(i32::MAX);
-        let page = client.list(request.clone()).await?.into_inner();
-        sagas.extend(page.sagas);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || sagas.len() >= limit {
-            break !request.page_token.is_empty();
-        }
-    };
-    match args.server.format() {
-        Format::Json => sagas.iter().try_for_each(|saga| output::line(&view::json(saga).to_string())),
-        Format::Table => output::line(&view::list(&sagas, more, output::colours())),
-    }
 }

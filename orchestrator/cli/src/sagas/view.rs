@@ -1,13 +1,18 @@
 //! Sagas as people see them. Pure.
 
-use serde_json::Value;
-use skald_proto::saga::v1::{HistoryEntry, Phase, Saga, SagaStatus, Step, StepStatus};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use skald_proto::{
+    admin::v1::StatusCount,
+    saga::v1::{Phase, Saga, SagaStatus, Step, StepStatus},
+};
 
 use crate::output::{
     json,
     style::Tone,
     table::{Cell, Table, pairs},
-    text::{precise, time},
+    text::{precise, time, when},
 };
 
 fn status_name(status: SagaStatus) -> &'static str {
@@ -23,29 +28,8 @@ fn tone(status: SagaStatus) -> Tone {
     }
 }
 
-/// As JSON; what an `Any` of another definition holds stays unread.
-pub fn json(saga: &Saga) -> Value {
-    let mut known = saga.clone();
-    let unread = |any: &mut Option<prost_types::Any>| any.take_if(|any| !json::is_known(any));
-    let (input, detail) = (unread(&mut known.input), unread(&mut known.reason_detail));
-    let results: Vec<_> = known.steps.iter_mut().map(|step| unread(&mut step.result)).collect();
-    let mut shown = json::message(&known);
-    if let Some(input) = input {
-        shown["input"] = json::any(&input);
-    }
-    if let Some(detail) = detail {
-        shown["reason_detail"] = json::any(&detail);
-    }
-    for (i, result) in results.iter().enumerate() {
-        if let Some(result) = result {
-            shown["steps"][i]["result"] = json::any(result);
-        }
-    }
-    shown
-}
-
-/// All of one saga.
-pub fn one(saga: &Saga, colours: bool) -> String {
+/// All of one saga; `now` in seconds.
+pub fn one(saga: &Saga, now: i64, colours: bool) -> String {
     // At the end the status says the same.
     let phase = match saga.phase() {
         Phase::Forward | Phase::Compensating => saga.phase().as_str_name().trim_start_matches("PHASE_"),
@@ -65,9 +49,9 @@ pub fn one(saga: &Saga, colours: bool) -> String {
             ("quarantine", Cell::new(&saga.quarantine, Tone::Bad)),
             ("customer", Cell::from(&saga.customer_id)),
             ("version", saga.version.to_string().into()),
-            ("created", time(saga.created_at.as_ref()).into()),
-            ("updated", precise(saga.updated_at.as_ref()).into()),
-            ("next wake", time(saga.next_wake_at.as_ref()).into()),
+            ("created", when(saga.created_at.as_ref(), now).into()),
+            ("updated", when(saga.updated_at.as_ref(), now).into()),
+            ("next wake", when(saga.next_wake_at.as_ref(), now).into()),
         ],
         colours,
     );
@@ -78,20 +62,11 @@ pub fn one(saga: &Saga, colours: bool) -> String {
 pub(crate) fn steps(steps: &[Step], colours: bool) -> String {
     let mut table = Table::new(&["STEP", "PARTICIPANT", "STATUS", ">EPOCH", ">ATTEMPT", "DEADLINE", "NOTES"]);
     for step in steps {
-        let status = step.status();
-        let tone = match status {
-            StepStatus::Succeeded => Tone::Good,
-            StepStatus::Rejected | StepStatus::Undoing | StepStatus::Undone => Tone::Warn,
-            StepStatus::Running | StepStatus::AwaitingSignal | StepStatus::Sealing | StepStatus::Fencing => {
-                Tone::Busy
-            }
-            _ => Tone::Dim,
-        };
         let some = |number: u32| if number == 0 { String::new() } else { number.to_string() };
         table.row([
             Cell::from(&step.name),
             Cell::from(&step.participant),
-            Cell::new(status.as_str_name().trim_start_matches("STEP_STATUS_"), tone),
+            step_cell(step.status()),
             some(step.epoch).into(),
             some(step.attempt).into(),
             time(step.deadline.as_ref()).into(),
@@ -99,6 +74,19 @@ pub(crate) fn steps(steps: &[Step], colours: bool) -> String {
         ]);
     }
     table.render(colours)
+}
+
+/// Where a step stands.
+pub(crate) fn step_cell(status: StepStatus) -> Cell {
+    let tone = match status {
+        StepStatus::Succeeded => Tone::Good,
+        StepStatus::Rejected | StepStatus::Undoing | StepStatus::Undone => Tone::Warn,
+        StepStatus::Running | StepStatus::AwaitingSignal | StepStatus::Sealing | StepStatus::Fencing => {
+            Tone::Busy
+        }
+        _ => Tone::Dim,
+    };
+    Cell::new(status.as_str_name().trim_start_matches("STEP_STATUS_"), tone)
 }
 
 fn notes(step: &Step) -> String {
@@ -121,42 +109,93 @@ fn notes(step: &Step) -> String {
     notes.join("; ")
 }
 
-/// Every accepted input.
-pub fn history(entries: &[HistoryEntry], colours: bool) -> String {
-    let mut table = Table::new(&[">#", "AT (UTC)", "KIND", "ACTOR", "DIGEST", "WHAT"]);
-    for entry in entries {
-        table.row([
-            entry.seq.to_string().into(),
-            precise(entry.at.as_ref()).into(),
-            Cell::from(&entry.kind),
-            Cell::from(&entry.actor),
-            Cell::new(&entry.digest, Tone::Dim),
-            Cell::from(&entry.summary),
-        ]);
-    }
-    table.render(colours)
-}
-
-/// Many sagas; `more`: there are others behind them.
-pub fn list(sagas: &[Saga], more: bool, colours: bool) -> String {
+/// Many sagas; `now` in seconds.
+pub fn list(sagas: &[Saga], now: i64, colours: bool) -> String {
     if sagas.is_empty() {
         return "no such saga".to_owned();
     }
-    let mut table = Table::new(&["SAGA", "DEFINITION", "STATUS", "STAGE", "WHY", "UPDATED (UTC)"]);
+    let mut table = Table::new(&["SAGA", "DEFINITION", "STATUS", "STAGE", "CUSTOMER", "BEGAN (UTC)", "WHY"]);
     for saga in sagas {
-        let why = [&saga.quarantine, &saga.parked, &saga.reason].into_iter().find(|why| !why.is_empty());
         table.row([
             Cell::from(&saga.saga_id),
             Cell::from(&saga.definition),
             Cell::new(status_name(saga.status()), tone(saga.status())),
             Cell::from(&saga.stage),
-            Cell::from(why.map(String::as_str).unwrap_or_default()),
-            time(saga.updated_at.as_ref()).into(),
+            Cell::from(&saga.customer_id),
+            when(saga.created_at.as_ref(), now).into(),
+            why(saga).into(),
         ]);
     }
-    let mut text = table.render(colours);
-    if more {
-        text.push_str("\n… and more: --limit N shows them");
+    table.render(colours)
+}
+
+/// What a person wants to know first: what is wrong, else why it turned round.
+fn why(saga: &Saga) -> String {
+    let itself = [&saga.quarantine, &saga.parked].into_iter().find(|why| !why.is_empty()).cloned();
+    let step = || {
+        let parked = saga.steps.iter().find(|step| !step.parked.is_empty());
+        parked.map(|step| format!("{}: {}", step.name, step.parked))
+    };
+    itself.or_else(step).unwrap_or_else(|| saga.reason.clone())
+}
+
+/// How many sagas fit, by status.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    by_status: BTreeMap<i32, StatusCount>,
+    /// Nobody knows whether these fit.
+    pub unreadable: i64,
+}
+
+impl Counts {
+    /// Adds what a page counted.
+    pub fn add(&mut self, page: &[StatusCount]) {
+        for more in page {
+            let known =
+                self.by_status.entry(more.status).or_insert_with(|| StatusCount { count: 0, ..*more });
+            known.count += more.count;
+            let seconds = |count: &StatusCount| count.oldest.map(|at| (at.seconds, at.nanos));
+            if seconds(more) < seconds(known) {
+                known.oldest = more.oldest;
+            }
+        }
     }
-    text
+
+    /// All of them.
+    pub fn total(&self) -> i64 {
+        self.by_status.values().map(|count| count.count).sum()
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let counts: Vec<Value> = self.by_status.values().map(json::message).collect();
+        json!({ "count": self.total(), "counts": counts, "unreadable": self.unreadable })
+    }
+
+    /// For eyes; `now` in seconds.
+    pub fn text(&self, now: i64, colours: bool) -> String {
+        let mut out = vec![Tone::Strong.paint(&format!("{} sagas", self.total()), colours)];
+        if !self.by_status.is_empty() {
+            let counts: Vec<StatusCount> = self.by_status.values().copied().collect();
+            out.push(by_status(&counts, now, colours));
+        }
+        if self.unreadable > 0 {
+            let unknown = format!("{} can't be read: whether they fit is not known", self.unreadable);
+            out.push(Tone::Warn.paint(&unknown, colours));
+        }
+        out.join("\n")
+    }
+}
+
+/// So many of each status, and since when the oldest.
+pub(crate) fn by_status(counts: &[StatusCount], now: i64, colours: bool) -> String {
+    let mut table = Table::new(&["STATUS", ">COUNT", "OLDEST BEGAN (UTC)"]);
+    for count in counts {
+        table.row([
+            Cell::new(status_name(count.status()), tone(count.status())),
+            count.count.to_string().into(),
+            when(count.oldest.as_ref(), now).into(),
+        ]);
+    }
+    table.render(colours)
 }

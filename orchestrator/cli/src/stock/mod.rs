@@ -1,5 +1,6 @@
 //! `skald stock`: a client of `skald.inventory.v1.InventoryService`.
 
+mod desk;
 pub mod view;
 
 use skald_proto::inventory::v1::{
@@ -9,9 +10,9 @@ use skald_proto::inventory::v1::{
 use tonic::Code;
 
 use crate::{
-    client::{Connection, Inventory},
+    client::{Connection, Inventory, Peer as _},
     exit::{Exit, Failure},
-    output::{self, Format, json},
+    output::{self, Format, Rows, json},
 };
 
 /// The most that one call gives.
@@ -33,6 +34,12 @@ enum Command {
     Set(Set),
     /// Add goods, or take available ones away; a new SKU is made
     Add(Add),
+    /// Correct the counters of a SKU after a count in the warehouse
+    Adjust(desk::Adjust),
+    /// Show reservations, the newest orders first
+    Reservations(desk::Reservations),
+    /// Add up all reservations and compare them with the counters: 1 when something differs
+    Check(desk::Check),
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +112,9 @@ impl Args {
             Command::List(args) => args.server.format(),
             Command::Set(args) => args.server.format(),
             Command::Add(args) => args.server.format(),
+            Command::Adjust(args) => args.format(),
+            Command::Reservations(args) => args.format(),
+            Command::Check(args) => args.format(),
         }
     }
 }
@@ -125,6 +135,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
             let id = args.request_id.unwrap_or_else(new_id);
             restock(&mut client, args.sku, args.delta, id, args.why, &args.server).await
         }
+        Command::Adjust(args) => args.run().await,
+        Command::Reservations(args) => args.run().await,
+        Command::Check(args) => args.run().await,
     }
 }
 
@@ -136,9 +149,11 @@ async fn list(args: List) -> Result<Exit, Failure> {
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut client = Client::new(args.server.connect().await?);
     let (mut stock, mut page_token): (Vec<Stock>, _) = (Vec::new(), String::new());
+    let mut rows = Rows::new(args.server.format());
     let more = loop {
         let page_size = i32::try_from((limit - stock.len()).min(PAGE)).unwrap_or(i32::MAX);
         let page = client.list_stock(ListStockRequest { page_size, page_token }).await?.into_inner();
+        page.stock.iter().try_for_each(|stock| rows.add(&json::message(stock)))?;
         stock.extend(page.stock);
         page_token = page.next_page_token;
         if page_token.is_empty() || stock.len() >= limit {
@@ -146,8 +161,8 @@ async fn list(args: List) -> Result<Exit, Failure> {
         }
     };
     match args.server.format() {
-        Format::Json => stock.iter().try_for_each(|stock| output::line(&json::message(stock).to_string()))?,
         Format::Table => output::line(&view::list(&stock, more, output::colours()))?,
+        Format::Json | Format::Jsonl => rows.end()?,
     }
     Ok(Exit::Ok)
 }
@@ -174,7 +189,7 @@ async fn restock(
     why: Why,
     server: &Inventory,
 ) -> Result<Exit, Failure> {
-    let actor = server.actor().to_owned();
+    let actor = server.client().to_owned();
     let request = RestockRequest { sku, delta, request_id: request_id.clone(), actor, reason: why.reason };
     let answer = client.restock(request).await.map_err(|status| {
         let failure = Failure::from(status);

@@ -35,6 +35,23 @@ fn wrong_usage_is_2() {
         &["dev", "--kafka", "h:1", "--native-kafka"],
         &["dev", "--port-base", "65530"],
         &["order", "get", "x", "--server", "no address"],
+        &["saga", "list", "--since", "yesterday"],
+        &["saga", "list", "--count", "--limit", "3"],
+        &["saga", "list", "--oldest-first", "--wake-within", "5m"],
+        &["payment", "settle", "0123456789", "--reason", "x", "--actor", "a"],
+        &[
+            "payment",
+            "settle",
+            "0123456789",
+            "--reason",
+            "x",
+            "--actor",
+            "a",
+            "--happened",
+            "r",
+            "--did-not-happen",
+        ],
+        &["participant", "status", "nobody-knows-where"],
     ] {
         let (code, out, err) = ended(&skald(args));
         assert_eq!(code, 2, "{args:?}: {out}{err}");
@@ -54,10 +71,12 @@ fn help_names_every_exit_code() {
         "serve",
         "order",
         "stock",
+        "payment",
         "saga",
         "attention",
         "dlq",
         "bulk",
+        "stats",
         "participant",
         "audit",
         "replay",
@@ -80,9 +99,18 @@ fn nobody_there_is_5() {
         assert!(err.contains("does not answer") && err.contains("skald serve"), "{err}");
         assert!(!err.contains('\u{1b}'), "no colours without a terminal: {err}");
     }
-    let (code, out, err) = ended(&skald(&["order", "list", "--output", "json", "--server", &server]));
-    assert_eq!((code, &*out), (5, ""));
-    assert!(err.starts_with(r#"{"error":{"#), "{err}");
+    for format in ["json", "jsonl"] {
+        let (code, out, err) = ended(&skald(&["order", "list", "--output", format, "--server", &server]));
+        assert_eq!((code, &*out), (5, ""));
+        assert!(err.starts_with(r#"{"error":{"#), "{err}");
+    }
+    // A whole id needs nobody to look it up.
+    let whole = "018bcfe5-6800-7000-8000-000000000001";
+    let charges = ["payment", "charges", "--server", &server, "--orchestrator", &server, "--order"];
+    for (id, who) in [(whole, "payment at"), ("018bcfe5", "orchestrator at")] {
+        let (code, _, err) = ended(&skald(&[&charges[..], &[id]].concat()));
+        assert!(code == 5 && err.contains(who), "{err}");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ async fn running_sagas_that_cannot_move_are_named() {
     let new = definition_file(&changed);
     golden(&["definition", "check", "order", &new, "--from", &shelf.url], 1, "check.txt");
     let (code, out, _) =
-        told(&["definition", "check", "order", &new, "--from", &shelf.url, "--output", "json"]);
+        told(&["definition", "check", "order", &new, "--from", &shelf.url, "--output", "jsonl"]);
     assert_eq!(code, 1);
     let lines: Vec<serde_json::Value> =
         out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

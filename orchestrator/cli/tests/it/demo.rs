@@ -54,10 +54,10 @@ async fn every_sample_order_ends_as_it_should_and_again_on_kept_data() {
 fn clients(base: u16) {
     let (orders, stock) = (format!("127.0.0.1:{base}"), format!("127.0.0.1:{}", base + 10));
     let order = |args: &[&str]| {
-        ended(&skald(&[&["order"], args, &["--server", &orders, "--output", "json"]].concat()))
+        ended(&skald(&[&["order"], args, &["--server", &orders, "--output", "jsonl"]].concat()))
     };
     let stocked = |args: &[&str]| {
-        ended(&skald(&[&["stock"], args, &["--server", &stock, "--output", "json"]].concat()))
+        ended(&skald(&[&["stock"], args, &["--server", &stock, "--output", "jsonl"]].concat()))
     };
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("one object");
 
@@ -107,6 +107,95 @@ fn clients(base: u16) {
     assert!(code == 0 && out.contains("client:skald-cli") && out.contains("SIGNAL"), "{out}");
     let (code, out, _) = saga("get");
     assert!(code == 0 && out.contains("COMPLETED") && out.matches("SUCCEEDED").count() == 5, "{out}");
+    desks(base, id);
+}
+
+/// What operators see of one order, whose id they shorten.
+fn desks(base: u16, id: &str) {
+    let [orders, stock, payment] = [0, 10, 20].map(|port| format!("127.0.0.1:{}", base + port));
+    let (last, first) = (&id[id.len() - 8..], &id[..18]);
+    let run = |args: &[&str], server: &str| {
+        let (code, out, err) = ended(&skald(&[args, &["--server", server, "--output", "json"]].concat()));
+        (code, serde_json::from_str::<serde_json::Value>(&out).unwrap_or_default(), err)
+    };
+    for short in [last, first] {
+        let (code, saga, err) = run(&["saga", "get", short], &orders);
+        assert_eq!((code, saga["saga_id"].as_str()), (0, Some(id)), "{short}: {err}");
+    }
+    // All sample orders began in the same minute.
+    let (code, _, err) = run(&["saga", "get", &id[..8]], &orders);
+    assert!(code == 2 && err.contains("can mean") && err.contains(id), "{err}");
+    let (code, _, err) = run(&["order", "cancel", "ffffff"], &orders);
+    assert!(code == 3 && err.contains("the last digits of what is under way"), "{err}");
+
+    let (code, list, err) = run(&["saga", "list", "--customer", "eve", "--status", "completed"], &orders);
+    assert_eq!(
+        (code, list.as_array().map(Vec::len), list[0]["saga_id"].as_str()),
+        (0, Some(1), Some(id)),
+        "{err}"
+    );
+    let (code, none, _) = run(&["saga", "list", "--customer", "nobody"], &orders);
+    assert_eq!((code, none), (0, serde_json::json!([])));
+    let (code, counts, _) = run(&["saga", "list", "--customer", "eve", "--count"], &orders);
+    assert_eq!((code, counts["count"].as_i64(), counts["unreadable"].as_i64()), (0, Some(2), Some(0)));
+    let (code, stats, _) = run(&["stats", "--window", "1h"], &orders);
+    assert!(code == 0 && stats["started"].as_i64() > Some(7), "{stats}");
+    let (code, history, _) = run(&["saga", "history", last], &orders);
+    let input = &history[0]["payloads"][0]["payload"];
+    assert_eq!((code, input["lines"][0]["sku"].as_str()), (0, Some("kettle")), "{history}");
+    let signal = history.as_array().into_iter().flatten().find(|row| row["kind"] == "SIGNAL");
+    assert_eq!(
+        signal.map(|row| &row["payloads"][0]["payload"]["token"]),
+        Some(&"tok_ok".into()),
+        "{history}"
+    );
+
+    let ask = ["--orchestrator", &orders];
+    let (code, charges, err) = run(&[&["payment", "charges", "--order", last], &ask[..]].concat(), &payment);
+    assert_eq!((code, charges[0]["amount_minor"].as_i64()), (0, Some(3_980)), "{err}");
+    let settle = ["payment", "settle", last, "--did-not-happen", "--actor", "ada", "--reason", "no"];
+    let (code, charge, err) = run(&[&settle[..], &ask, &["--dry-run"]].concat(), &payment);
+    assert_eq!((code, charge["state"].as_str()), (0, Some("CHARGE_STATE_CAPTURED")), "{err}");
+    assert_eq!(run(&[&settle[..], &ask].concat(), &payment).0, 2, "there is nobody to ask");
+    let (code, _, err) = run(&[&settle[..], &ask, &["--yes"]].concat(), &payment);
+    assert!(code == 4 && err.contains("someone was first"), "{err}");
+    let (code, compared, err) = run(&["payment", "reconcile", "--since", "1d"], &payment);
+    assert_eq!((code, compared[0]["differences"].as_i64()), (0, Some(0)), "{err}");
+
+    let held = ["stock", "reservations", "--state", "committed", "--sku", "kettle"];
+    let (code, held, err) = run(&[&held[..], &ask].concat(), &stock);
+    assert_eq!((code, held[0]["order_id"].as_str()), (0, Some(id)), "{err}");
+    let adjust = [
+        "stock",
+        "adjust",
+        "kettle",
+        "-1",
+        "--actor",
+        "ada",
+        "--reason",
+        "broken",
+        "--request-id",
+        "kettle-1",
+    ];
+    let (code, before, _) = run(&[&adjust[..], &["--dry-run"]].concat(), &stock);
+    assert_eq!((code, before["stocked"].as_i64()), (0, Some(3)));
+    for applied in [true, false] {
+        let (code, done, err) = run(&[&adjust[..], &["--yes"]].concat(), &stock);
+        assert_eq!((code, done["stock"]["stocked"].as_i64()), (0, Some(2)), "{err}");
+        assert_eq!(done["applied"].as_bool(), Some(applied));
+    }
+    let (code, audit, _) = run(&["stock", "check"], &stock);
+    assert_eq!((code, audit["discrepancies"].as_array().map(Vec::len)), (0, Some(0)));
+
+    for (name, desk, step) in [("payment", &payment, "charge"), ("inventory", &stock, "reserve")] {
+        let (code, rows, err) = run(&["participant", "barrier", name, last, "--desk", desk], &orders);
+        let rows: Vec<_> = rows.as_array().into_iter().flatten().map(|row| row["step"].clone()).collect();
+        assert!(code == 0 && rows.contains(&step.into()), "{rows:?} {err}");
+        let (code, status, err) = run(&["participant", "status", name, "--desk", desk], &orders);
+        assert_eq!((code, status["participant"].as_str()), (0, Some(name)), "{err}");
+    }
+    let (code, open, _) = run(&["participant", "intents", "payment", "--desk", &payment], &orders);
+    assert_eq!((code, open), (0, serde_json::json!([])));
 }
 
 /// A second one on the same data, and one on the same ports, are refused with what is in the way.

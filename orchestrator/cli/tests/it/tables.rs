@@ -1,6 +1,6 @@
 //! Golden: how orders, stock and sagas look, as tables and as JSON.
 
-use prost::Name as _;
+use prost::{Message as _, Name as _};
 use prost_types::{Any, Timestamp};
 use skald_cli::{
     orders,
@@ -14,9 +14,11 @@ use skald_cli::{
 use skald_proto::{
     inventory::v1::{OutOfStock, Reserved, Shortage, Stock},
     order::v1::{MissingItem, Order, OrderDraft, OrderLine, OrderStatus},
-    saga::v1::{HistoryEntry, Phase, Saga, SagaStatus, Step, StepError, StepStatus},
+    saga::v1::{Phase, Saga, SagaStatus, Step, StepError, StepStatus},
 };
 
+/// Seconds.
+const NOW: i64 = 1_700_000_100;
 const ID: &str = "018bcfe5-6800-7000-8000-000000000001";
 
 fn at(ms: i64) -> Option<Timestamp> {
@@ -63,7 +65,7 @@ fn cancelled() -> Order {
 #[test]
 fn one_order() {
     assert_eq!(
-        orders::view::one(&cancelled(), false),
+        orders::view::one(&cancelled(), NOW, false),
         "\
 order       018bcfe5-6800-7000-8000-000000000001
 status      CANCELLED
@@ -72,8 +74,8 @@ customer    ada
 total       122.40 EUR
 fulfilment  by the seller
 note        ring \u{fffd}[31mtwice
-created     2023-11-14 22:13:20
-updated     2023-11-14 22:13:21
+created     2023-11-14 22:13:20 (100 s ago)
+updated     2023-11-14 22:13:21 (99 s ago)
 version     2
 
 SKU        QUANTITY  UNIT PRICE  SELLER
@@ -186,7 +188,7 @@ fn saga() -> Saga {
 #[test]
 fn one_saga() {
     assert_eq!(
-        sagas::view::one(&saga(), false),
+        sagas::view::one(&saga(), NOW, false),
         "\
 saga        018bcfe5-6800-7000-8000-000000000001
 definition  order (5ecde65066ed)
@@ -196,9 +198,9 @@ stage       RESERVED
 parked      charge: attempts are used up
 customer    ada
 version     7
-created     2023-11-14 22:13:20
-updated     2023-11-14 22:13:23.042
-next wake   2023-11-14 22:14:20
+created     2023-11-14 22:13:20 (100 s ago)
+updated     2023-11-14 22:13:23 (97 s ago)
+next wake   2023-11-14 22:14:20 (40 s ago)
 
 STEP     PARTICIPANT  STATUS     EPOCH  ATTEMPT  DEADLINE             NOTES
 reserve  inventory    SUCCEEDED      1        1                       {\"epoch\":1,\"step\":\"reserve\",\"units\":3}
@@ -214,54 +216,36 @@ fn what_an_any_holds_is_read_when_the_contracts_know_it() {
     let detail = OutOfStock { missing: vec![Shortage { sku: "teapot".into(), requested: 3, available: 1 }] };
     let foreign = Any { type_url: "type.googleapis.com/acme.v1.Ticket".into(), value: vec![1, 2, 3] };
     let saga = Saga { reason_detail: any(&detail), input: Some(foreign), ..saga() };
-    let shown = sagas::view::json(&saga);
+    let shown = json::message(&saga);
     assert_eq!(
         shown["reason_detail"].to_string(),
         r#"{"@type":"type.googleapis.com/skald.inventory.v1.OutOfStock","missing":[{"available":1,"requested":3,"sku":"teapot"}]}"#
     );
-    assert_eq!(shown["input"].to_string(), r#"{"@type":"type.googleapis.com/acme.v1.Ticket","bytes":3}"#);
+    assert_eq!(
+        shown["input"].to_string(),
+        r#"{"@type":"type.googleapis.com/acme.v1.Ticket","bytes":3,"hex":"010203"}"#
+    );
     assert_eq!(shown["steps"][0]["result"]["units"], 3);
     assert_eq!(shown["status"], "SAGA_STATUS_PARKED");
+    assert_eq!(shown["created_at"], "2023-11-14T22:13:20Z");
+    assert_eq!(shown["steps"][1]["last_error"]["code"], "UNAVAILABLE");
 }
 
 #[test]
-fn a_history() {
-    let entry = |seq, kind: &str, actor: &str, summary: &str| HistoryEntry {
-        seq,
-        at: at(i64::from(seq)),
-        kind: kind.into(),
-        actor: actor.into(),
-        summary: summary.into(),
-        digest: format!("{seq:016x}"),
-        rules: 1,
+fn what_an_any_holds_is_told_briefly() {
+    let told = |name: &str, value: Vec<u8>| {
+        json::brief(&Any { type_url: format!("type.googleapis.com/{name}"), value })
     };
-    let entries = [
-        entry(1, "STARTED", "client:skald-cli", "the saga began"),
-        entry(10, "OUTCOME", "inventory", "reserve RUN (epoch 1, attempt 1): succeeded"),
-    ];
+    let reserved = Reserved { step: String::new(), epoch: 1, units: 3 }.encode_to_vec();
+    let reserved = told("skald.inventory.v1.Reserved", reserved);
+    assert_eq!(reserved, ("skald.inventory.v1.Reserved".into(), r#"{"epoch":1,"units":3}"#.into()));
+    assert_eq!(told("acme.v1.Ticket", vec![]).1, "empty");
+    assert_eq!(told("acme.v1.Ticket", vec![1, 255]).1, "2 bytes that can't be read here: 01ff");
+    let broken = told("skald.inventory.v1.Reserved", vec![0xff; 40]).1;
     assert_eq!(
-        sagas::view::history(&entries, false),
-        " \
- #  AT (UTC)                 KIND     ACTOR             DIGEST            WHAT
- 1  2023-11-14 22:13:20.001  STARTED  client:skald-cli  0000000000000001  the saga began
-10  2023-11-14 22:13:20.010  OUTCOME  inventory         000000000000000a  reserve RUN (epoch 1, attempt 1): succeeded"
-    );
-}
-
-#[test]
-fn many_sagas() {
-    let done = Saga {
-        status: SagaStatus::Completed.into(),
-        stage: "COMPLETED".into(),
-        parked: String::new(),
-        ..saga()
-    };
-    assert_eq!(
-        sagas::view::list(&[saga(), done], false, false),
-        "\
-SAGA                                  DEFINITION  STATUS     STAGE      WHY                           UPDATED (UTC)
-018bcfe5-6800-7000-8000-000000000001  order       PARKED     RESERVED   charge: attempts are used up  2023-11-14 22:13:23
-018bcfe5-6800-7000-8000-000000000001  order       COMPLETED  COMPLETED                                2023-11-14 22:13:23"
+        broken,
+        format!("40 bytes that can't be read here: {}…", "ff".repeat(32)),
+        "its type is known"
     );
 }
 

@@ -131,7 +131,7 @@ async fn a_night_on_call() {
     let failed = Failed { code: "BUSY".into(), message: "later".into(), retryable: true, retry_after_ms: 0 };
     say(&world, poisoned, Answer::Failed(failed)).await;
     desk.until(&["attention"], &["QUARANTINED", "DEAD_LETTER"]).await;
-    let letters = desk.run(0, &["dlq", "list", "--output", "json"]);
+    let letters = desk.run(0, &["dlq", "list", "--output", "jsonl"]);
     let letter: serde_json::Value = serde_json::from_str(letters.lines().next().expect("a letter")).unwrap();
     assert_eq!(letter["saga_id"], poisoned.to_string());
     let id = letter["id"].to_string();

@@ -68,7 +68,7 @@ async fn everything_that_was_planted_is_named() {
     golden(&["replay", "verify", "--from", &shelf.url], 1, "planted.txt");
 
     // The same for programs: one line per saga, named in the same order, and the summary.
-    let (code, out, err) = told(&["replay", "verify", "--from", &shelf.url, "--output", "json"]);
+    let (code, out, err) = told(&["replay", "verify", "--from", &shelf.url, "--output", "jsonl"]);
     assert_eq!((code, &*err), (1, ""));
     let lines: Vec<serde_json::Value> =
         out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

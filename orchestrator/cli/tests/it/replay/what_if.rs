@@ -39,7 +39,7 @@ another course, same end  0
 the same                  3",
     );
     let other = definition_file(&order_with("name = \"order\"", "name = \"purchase\""));
-    let (code, out, _) = told(&[&from[..], &[&other, "--output", "json"]].concat());
+    let (code, out, _) = told(&[&from[..], &[&other, "--output", "jsonl"]].concat());
     assert_eq!(code, 0);
     let summary: serde_json::Value = serde_json::from_str(&out).expect("one line");
     assert_eq!(summary["summary"]["other_definition"], 3);
