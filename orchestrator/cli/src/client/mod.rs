@@ -1,6 +1,7 @@
 //! How the command reaches a service over gRPC, and who it says it is.
 
 pub mod ids;
+pub(crate) mod pages;
 pub mod problem;
 
 use std::time::Duration;

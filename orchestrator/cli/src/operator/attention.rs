@@ -6,10 +6,13 @@ use skald_proto::admin::v1::{
 
 use super::view;
 use crate::{
-    client::{Connection, Orchestrator, Peer as _, ids::Id},
+    client::{Connection, Orchestrator, Peer as _, ids::Id, pages},
     exit::{Exit, Failure},
     output::{self, Format, json, text},
 };
+
+/// The most that one call gives.
+const PAGE: usize = 500;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -53,8 +56,8 @@ struct List {
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
-    limit: i32,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
     #[command(flatten)]
     server: Orchestrator,
 }
@@ -151,7 +154,6 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn list(client: &mut AdminServiceClient<Connection>, args: List) -> Result<(), Failure> {
-    let format = args.server.format();
     let filter = AttentionFilter {
         kind: args.kind.map_or(AttentionKind::Unspecified, Into::into).into(),
         step: args.step,
@@ -159,17 +161,16 @@ async fn list(client: &mut AdminServiceClient<Connection>, args: List) -> Result
         code: args.code,
         taken_by: None,
     };
-    let request = admin::ListAttentionRequest {
-        filter: Some(filter),
-        page_size: args.limit,
-        page_token: String::new(),
+    let list = pages::List { format: args.server.format(), limit: args.limit, most: PAGE };
+    let text =
+        |items: &[_], more, colours| text::and_more(view::attention(items, super::now(), colours), more);
+    let page = async |page_size, page_token| {
+        let filter = Some(filter.clone());
+        let request = admin::ListAttentionRequest { filter, page_size, page_token };
+        let page = client.list_attention(request).await?.into_inner();
+        Ok((page.items, page.next_page_token))
     };
-    let page = client.list_attention(request).await?.into_inner();
-    items(format, &page.items)?;
-    if !page.next_page_token.is_empty() && format == Format::Table {
-        output::line(text::MORE)?;
-    }
-    Ok(())
+    list.show(json::message, text, page).await
 }
 
 fn items(format: Format, items: &[admin::Attention]) -> Result<(), Failure> {

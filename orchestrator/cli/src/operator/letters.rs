@@ -6,10 +6,13 @@ use skald_proto::admin::v1::{
 
 use super::{Signed, letter, view};
 use crate::{
-    client::{Orchestrator, Peer as _, ids},
+    client::{Orchestrator, Peer as _, ids, pages},
     exit::{Exit, Failure},
     output::{self, Format, json},
 };
+
+/// The most that one call gives.
+const PAGE: usize = 500;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -37,8 +40,8 @@ struct List {
     #[command(flatten)]
     which: Which,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
-    limit: i32,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
     #[command(flatten)]
     server: Orchestrator,
 }
@@ -135,17 +138,17 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 
 async fn list(args: List) -> Result<(), Failure> {
     let state = if args.all { DeadLetterState::Unspecified } else { DeadLetterState::Open };
-    let request = admin::ListDeadLettersRequest {
-        state: state.into(),
-        filter: args.which.filter(&args.server).await?,
-        page_size: args.limit,
-        page_token: String::new(),
-    };
+    let filter = args.which.filter(&args.server).await?;
     let mut client = AdminServiceClient::new(args.server.connect().await?);
-    let page = client.list_dead_letters(request).await?.into_inner();
-    let more = !page.next_page_token.is_empty();
-    let text = |colours| view::letters(&page.letters, more, super::now(), colours);
-    output::list(args.server.format(), &page.letters, json::message, text)
+    let list = pages::List { format: args.server.format(), limit: args.limit, most: PAGE };
+    let text = |letters: &[_], more, colours| view::letters(letters, more, super::now(), colours);
+    let page = async |page_size, page_token| {
+        let filter = filter.clone();
+        let request = admin::ListDeadLettersRequest { state: state.into(), filter, page_size, page_token };
+        let page = client.list_dead_letters(request).await?.into_inner();
+        Ok((page.letters, page.next_page_token))
+    };
+    list.show(json::message, text, page).await
 }
 
 async fn redrive(args: Redrive) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use skald_proto::order::v1::{
 };
 
 use crate::{
-    client::{Connection, Orchestrator, Peer as _, ids::Id},
+    client::{Connection, Orchestrator, Peer as _, ids::Id, pages},
     exit::{Exit, Failure},
     operator::now,
     output::{self, Format, Rows, json},
@@ -201,30 +201,20 @@ fn shown(server: &Orchestrator, order: Option<Order>) -> Result<Exit, Failure> {
 }
 
 async fn list(args: List) -> Result<Exit, Failure> {
-    let format = args.server.format();
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut request = ListOrdersRequest {
+    let request = ListOrdersRequest {
         customer_id: args.customer.unwrap_or_default(),
         status: args.status.map_or(OrderStatus::Unspecified, Into::into).into(),
         created_from: args.since.and_then(|since| SystemTime::now().checked_sub(since)).map(Into::into),
         ..ListOrdersRequest::default()
     };
     let mut client = client(&args.server).await?;
-    let (mut orders, mut rows): (Vec<Order>, _) = (Vec::new(), Rows::new(format));
-    let more = loop {
-        request.page_size = i32::try_from((limit - orders.len()).min(PAGE)).unwrap_or(i32::MAX);
-        let page = client.list_orders(request.clone()).await?.into_inner();
-        page.orders.iter().try_for_each(|order| rows.add(&json::message(order)))?;
-        orders.extend(page.orders);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || orders.len() >= limit {
-            break !request.page_token.is_empty();
-        }
+    let list = pages::List { format: args.server.format(), limit: args.limit, most: PAGE };
+    let page = async |page_size, page_token| {
+        let request = ListOrdersRequest { page_size, page_token, ..request.clone() };
+        let page = client.list_orders(request).await?.into_inner();
+        Ok((page.orders, page.next_page_token))
     };
-    match format {
-        Format::Table => output::line(&view::list(&orders, more, output::colours()))?,
-        Format::Json | Format::Jsonl => rows.end()?,
-    }
+    list.show(json::message, view::list, page).await?;
     Ok(Exit::Ok)
 }
 

@@ -62,7 +62,7 @@ pub fn point(text: &str) -> Result<SystemTime, String> {
 }
 
 /// Under a list of which there is more.
-pub const MORE: &str = "… and more: --limit N shows them";
+const MORE: &str = "… and more: --limit N shows them";
 
 /// A list, and whether there is more of it.
 pub fn and_more(mut list: String, more: bool) -> String {

@@ -8,17 +8,18 @@ pub mod view;
 use std::time::Duration;
 
 use skald_proto::payment::v1::{
-    Charge, ChargeState, GetChargeRequest, ListChargesRequest, payment_service_client::PaymentServiceClient,
+    ChargeState, GetChargeRequest, ListChargesRequest, payment_service_client::PaymentServiceClient,
 };
 
 use crate::{
     client::{
         Connection, Payment, Peer as _,
         ids::{self, LookUp},
+        pages,
     },
     exit::{Exit, Failure},
     operator::now,
-    output::{self, Format, Rows, json},
+    output::{self, Format, json},
 };
 
 /// The most that one call gives.
@@ -110,7 +111,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn charges(args: Charges) -> Result<(), Failure> {
-    let (format, limit) = (args.server.format(), usize::try_from(args.limit).unwrap_or(usize::MAX));
+    let format = args.server.format();
     if let Some(order) = &args.order {
         let order_id = ids::look_up(order, &args.at).await?;
         let mut client = Client::new(args.server.connect().await?);
@@ -118,24 +119,17 @@ async fn charges(args: Charges) -> Result<(), Failure> {
         return output::list(format, &charges, json::message, |c| view::charges(&charges, false, now(), c));
     }
     let mut client = Client::new(args.server.connect().await?);
-    let mut request = ListChargesRequest {
+    let request = ListChargesRequest {
         state: args.state.map_or(ChargeState::Unspecified, Into::into).into(),
         older_than: args.older_than.and_then(|age| age.try_into().ok()),
         ..ListChargesRequest::default()
     };
-    let (mut charges, mut rows): (Vec<Charge>, _) = (Vec::new(), Rows::new(format));
-    let more = loop {
-        request.page_size = i32::try_from((limit - charges.len()).min(PAGE)).unwrap_or(i32::MAX);
-        let page = client.list_charges(request.clone()).await?.into_inner();
-        page.charges.iter().try_for_each(|charge| rows.add(&json::message(charge)))?;
-        charges.extend(page.charges);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || charges.len() >= limit {
-            break !request.page_token.is_empty();
-        }
+    let list = pages::List { format, limit: args.limit, most: PAGE };
+    let text = |charges: &[_], more, colours| view::charges(charges, more, now(), colours);
+    let page = async |page_size, page_token| {
+        let request = ListChargesRequest { page_size, page_token, ..request.clone() };
+        let page = client.list_charges(request).await?.into_inner();
+        Ok((page.charges, page.next_page_token))
     };
-    match format {
-        Format::Table => output::line(&view::charges(&charges, more, now(), output::colours())),
-        Format::Json | Format::Jsonl => rows.end(),
-    }
+    list.show(json::message, text, page).await
 }

@@ -1,7 +1,7 @@
 //! `skald stock adjust|reservations|check`: what operators do with stock beside deliveries.
 
 use skald_proto::inventory::v1::{
-    AdjustRequest, AuditRequest, GetStockRequest, ListReservationsRequest, Reservation, ReservationState,
+    AdjustRequest, AuditRequest, GetStockRequest, ListReservationsRequest, ReservationState,
 };
 
 use super::{Client, view};
@@ -9,10 +9,11 @@ use crate::{
     client::{
         Inventory, Peer as _,
         ids::{self, LookUp},
+        pages,
     },
     exit::{Exit, Failure},
     operator::{Signed, now},
-    output::{self, Format, Rows, json, style},
+    output::{self, Format, json, style},
 };
 
 /// The most that one call gives.
@@ -127,30 +128,21 @@ impl Reservations {
     }
 
     pub(super) async fn run(self) -> Result<Exit, Failure> {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut request = ListReservationsRequest {
+        let request = ListReservationsRequest {
             order_id: ids::look_up(&self.order, &self.at).await?,
             sku: self.sku.clone(),
             state: self.state.map_or(ReservationState::Unspecified, Into::into).into(),
             ..ListReservationsRequest::default()
         };
         let mut client = Client::new(self.server.connect().await?);
-        let (mut found, mut rows): (Vec<Reservation>, _) = (Vec::new(), Rows::new(self.format()));
-        loop {
-            request.page_size = i32::try_from((limit - found.len()).min(PAGE)).unwrap_or(i32::MAX);
-            let page = client.list_reservations(request.clone()).await?.into_inner();
-            page.reservations.iter().try_for_each(|one| rows.add(&json::message(one)))?;
-            found.extend(page.reservations);
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() || found.len() >= limit {
-                break;
-            }
-        }
-        let more = !request.page_token.is_empty();
-        match self.format() {
-            Format::Table => output::line(&view::reservations(&found, more, now(), output::colours()))?,
-            Format::Json | Format::Jsonl => rows.end()?,
-        }
+        let list = pages::List { format: self.format(), limit: self.limit, most: PAGE };
+        let text = |all: &[_], more, colours| view::reservations(all, more, now(), colours);
+        let page = async |page_size, page_token| {
+            let request = ListReservationsRequest { page_size, page_token, ..request.clone() };
+            let page = client.list_reservations(request).await?.into_inner();
+            Ok((page.reservations, page.next_page_token))
+        };
+        list.show(json::message, text, page).await?;
         Ok(Exit::Ok)
     }
 }

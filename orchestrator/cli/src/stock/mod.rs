@@ -10,9 +10,9 @@ use skald_proto::inventory::v1::{
 use tonic::Code;
 
 use crate::{
-    client::{Connection, Inventory, Peer as _},
+    client::{Connection, Inventory, Peer as _, pages},
     exit::{Exit, Failure},
-    output::{self, Format, Rows, json},
+    output::{self, Format, json},
 };
 
 /// The most that one call gives.
@@ -146,24 +146,13 @@ fn new_id() -> String {
 }
 
 async fn list(args: List) -> Result<Exit, Failure> {
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut client = Client::new(args.server.connect().await?);
-    let (mut stock, mut page_token): (Vec<Stock>, _) = (Vec::new(), String::new());
-    let mut rows = Rows::new(args.server.format());
-    let more = loop {
-        let page_size = i32::try_from((limit - stock.len()).min(PAGE)).unwrap_or(i32::MAX);
+    let list = pages::List { format: args.server.format(), limit: args.limit, most: PAGE };
+    let page = async |page_size, page_token| {
         let page = client.list_stock(ListStockRequest { page_size, page_token }).await?.into_inner();
-        page.stock.iter().try_for_each(|stock| rows.add(&json::message(stock)))?;
-        stock.extend(page.stock);
-        page_token = page.next_page_token;
-        if page_token.is_empty() || stock.len() >= limit {
-            break !page_token.is_empty();
-        }
+        Ok((page.stock, page.next_page_token))
     };
-    match args.server.format() {
-        Format::Table => output::line(&view::list(&stock, more, output::colours()))?,
-        Format::Json | Format::Jsonl => rows.end()?,
-    }
+    list.show(json::message, view::list, page).await?;
     Ok(Exit::Ok)
 }
 

@@ -12,9 +12,9 @@ use skald_proto::participant::v1::{
 
 use super::now;
 use crate::{
-    client::{Connection, Orchestrator, Peer as _, connect, ids::Id},
+    client::{Connection, Orchestrator, Peer as _, connect, ids::Id, pages},
     exit::{Exit, Failure},
-    output::{self, Format, Rows, json},
+    output::{self, Format, json},
 };
 
 /// The most that one call gives.
@@ -112,25 +112,15 @@ impl Intents {
     }
 
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let mut client = self.desk.connect().await?;
         let older_than = self.older_than.and_then(|age| age.try_into().ok());
-        let mut request = ListIntentsRequest { older_than, ..ListIntentsRequest::default() };
-        let (mut intents, mut rows) = (Vec::new(), Rows::new(self.format()));
-        loop {
-            request.page_size = i32::try_from((limit - intents.len()).min(PAGE)).unwrap_or(i32::MAX);
-            let page = client.list_intents(request.clone()).await?.into_inner();
-            page.intents.iter().try_for_each(|intent| rows.add(&json::message(intent)))?;
-            intents.extend(page.intents);
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() || intents.len() >= limit {
-                break;
-            }
-        }
-        let more = !request.page_token.is_empty();
-        match self.format() {
-            Format::Table => output::line(&view::intents(&intents, more, now(), output::colours())),
-            Format::Json | Format::Jsonl => rows.end(),
-        }
+        let list = pages::List { format: self.format(), limit: self.limit, most: PAGE };
+        let text = |intents: &[_], more, colours| view::intents(intents, more, now(), colours);
+        let page = async |page_size, page_token| {
+            let request = ListIntentsRequest { older_than, page_size, page_token };
+            let page = client.list_intents(request).await?.into_inner();
+            Ok((page.intents, page.next_page_token))
+        };
+        list.show(json::message, text, page).await
     }
 }
