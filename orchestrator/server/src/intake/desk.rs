@@ -240,6 +240,24 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// The version of a definition with this hash, with its id; None: none is stored.
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub(crate) async fn definition_with(
+        &self,
+        hash: &[u8],
+    ) -> Result<Option<(i32, Arc<Definition>)>, Status> {
+        if let Some(known) = self.shared.registry.with_hash(hash) {
+            return Ok(Some(known));
+        }
+        let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+        self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        Ok(self.shared.registry.with_hash(hash))
+    }
+}
+
 /// As it stands in histories.
 fn client(caller: &Caller) -> String {
     format!("client:{}", caller.client)
