@@ -238,9 +238,7 @@ impl Desk {
         self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
         self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
     }
-}
 
-impl Desk {
     /// The version of a definition with this hash, with its id; None: none is stored.
     ///
     /// # Errors

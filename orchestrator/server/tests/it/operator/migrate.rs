@@ -84,7 +84,7 @@ async fn sagas_move_with_a_row_in_their_history_and_the_others_say_why_not() {
     assert_eq!((to.version, foreseen.could_move, foreseen.could_not), (2, 2, 1));
     assert_eq!(foreseen.example_saga_ids, [unpaid.clone(), unshipped.clone()]);
     assert_eq!((foreseen.stay[0].why.as_str(), foreseen.stay[0].count), (WHY, 1));
-    assert_eq!(foreseen.stay[0].example_saga_ids, [committing.clone()]);
+    assert_eq!(foreseen.stay[0].example_saga_ids, std::slice::from_ref(&committing));
     assert_eq!(old.saga(&unpaid).await.version, 2, "a dry run changes nothing");
 
     let execute = admin::MigrateDefinitionRequest { hash: to.hash.clone(), ..ask("m1") };
