@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "skald/admin/v1/attention.proto",
     "skald/admin/v1/search.proto",
     "skald/admin/v1/dead_letter.proto",
+    "skald/admin/v1/definition.proto",
     "skald/admin/v1/admin_service.proto",
 ];
 

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Audit(audit::Args),
     /// Judge recorded histories by this binary, before it is deployed
     Replay(replay::Args),
-    /// Compare definitions, and say which running sagas could follow
+    /// Compare, freeze and thaw definitions, move running sagas to a new version
     Definition(definition::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),

@@ -90,37 +90,60 @@ pub struct Effects {
     /// In order.
     #[prost(message, repeated, tag = "3")]
     pub events: Vec<EventRecord>,
+    /// Hash of the definition that the saga follows from here on; empty: as before.
+    #[prost(bytes = "vec", tag = "4")]
+    pub definition: Vec<u8>,
 }
 
 impl Effects {
     /// What follows from going from one state to the other.
     pub fn between(definition: &Definition, before: &State, after: &State) -> Effects {
+        let done = |i: usize| before.steps.get(i).is_some_and(|s| s.status() == StepStatus::Succeeded);
+        Effects::derived(definition, before, after, done)
+    }
+
+    /// What follows from going on under another definition; both states are in its order. A stage that it gives to a step
+    /// that was done is reached now.
+    pub fn moving(definition: &Definition, before: &State, after: &State) -> Effects {
+        let effects = Effects::derived(definition, before, after, |_| false);
+        Effects { definition: definition.hash().into(), ..effects }
+    }
+
+    fn derived(
+        definition: &Definition,
+        before: &State,
+        after: &State,
+        was_done: impl Fn(usize) -> bool,
+    ) -> Effects {
         let was = flight::commands(before);
         let mut commands = flight::commands(after);
         commands.retain(|c| !was.contains(c));
         Effects {
             commands,
             wake_at: flight::next_deadline(definition, after).unwrap_or(0),
-            events: events(definition, before, after)
+            events: events(definition, before, after, was_done)
                 .into_iter()
                 .map(|event| EventRecord { event: Some(event) })
                 .collect(),
+            definition: Vec::new(),
         }
     }
 }
 
-fn events(definition: &Definition, before: &State, after: &State) -> Vec<Event> {
+fn events(
+    definition: &Definition,
+    before: &State,
+    after: &State,
+    was_done: impl Fn(usize) -> bool,
+) -> Vec<Event> {
     let mut events = Vec::new();
     if before.version == 0 {
         events.push(Event::Started(Plain {}));
     }
     let mut reached: Vec<u32> = (0..after.steps.len())
-        .filter(|&i| {
-            let was = before.steps.get(i).map(|s| s.status());
-            after.steps[i].status() == StepStatus::Succeeded && was != Some(StepStatus::Succeeded)
-        })
+        .filter(|&i| after.steps[i].status() == StepStatus::Succeeded && !was_done(i))
         .map(|i| definition.steps[i].stage)
-        .filter(|&stage| stage > before.stage)
+        .filter(|&stage| stage > before.stage && stage <= after.stage)
         .collect();
     reached.sort_unstable();
     reached.dedup();

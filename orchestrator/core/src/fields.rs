@@ -47,7 +47,9 @@ pub fn words(state: &State, effects: &Effects) -> Vec<String> {
     let events = effects.events.iter().filter_map(|record| record.event.as_ref());
     let events = events.map(|event| format!("event {}", event_words(event)));
     let saga = format!("saga: {}", filled(saga(state).into_iter()));
-    [saga].into_iter().chain(steps).chain(commands).chain(wake).chain(events).collect()
+    let digits = || effects.definition.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let follow = (!effects.definition.is_empty()).then(|| format!("follow definition {:.12}", digits()));
+    [saga].into_iter().chain(steps).chain(commands).chain(wake).chain(events).chain(follow).collect()
 }
 
 /// `reserve RUN/1 attempt 1`.

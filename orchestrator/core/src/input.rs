@@ -163,7 +163,7 @@ pub struct Operator {
     #[prost(string, tag = "3")]
     pub reason: String,
     /// What is done; none is malformed.
-    #[prost(oneof = "Act", tags = "4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Act", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
     pub act: Option<Act>,
 }
 
@@ -191,6 +191,9 @@ pub enum Act {
     /// Go on; open deadlines are shifted by the pause.
     #[prost(message, tag = "10")]
     Resume(Unit),
+    /// Follow another version of the definition from here on.
+    #[prost(message, tag = "11")]
+    Migrate(Migrate),
 }
 
 impl Act {
@@ -204,6 +207,7 @@ impl Act {
             Act::Cancel(_) => "CANCEL",
             Act::Pause(_) => "PAUSE",
             Act::Resume(_) => "RESUME",
+            Act::Migrate(_) => "MIGRATE",
         }
     }
 }
@@ -245,6 +249,18 @@ pub struct Resolve {
     /// Ask nobody: the participant is dead for good.
     #[prost(bool, tag = "3")]
     pub unfenced: bool,
+}
+
+/// A saga follows another version of its definition from here on. Both are named by their hashes, so that a history says
+/// by itself which definition decided which of its rows.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Migrate {
+    /// [`crate::Definition::hash`] of what it follows.
+    #[prost(bytes = "vec", tag = "1")]
+    pub from: Vec<u8>,
+    /// Of what it is to follow.
+    #[prost(bytes = "vec", tag = "2")]
+    pub to: Vec<u8>,
 }
 
 /// A participant's answer.
@@ -373,6 +389,16 @@ pub fn encode(input: &Input) -> Vec<u8> {
         other => other.clone(),
     };
     Record { input: Some(input) }.encode_to_vec()
+}
+
+/// The move to another definition that a history row's bytes hold, if that is what they hold.
+pub(crate) fn migrate(bytes: &[u8]) -> Option<Migrate> {
+    // Most rows are something else, and are not read twice: the first byte is the kind's field.
+    let operator = bytes.first() == Some(&(7 << 3 | 2));
+    match operator.then(|| decode(bytes).ok()).flatten()? {
+        Input::Operator(Operator { act: Some(Act::Migrate(migrate)), .. }) => Some(migrate),
+        _ => None,
+    }
 }
 
 /// The input of a history row; of [`Input::Started`] without its signals (see [`crate::history`]).

@@ -31,7 +31,7 @@ pub mod what_if;
 pub use definition::Definition;
 pub use effects::{CommandRef, Effects, Event};
 pub use input::Input;
-pub use machine::{Refused, advance};
+pub use machine::{Refused, advance, advance_to};
 pub use state::State;
 
 /// The number of the rules that decide now; a history row says which decided then. A bug fix in

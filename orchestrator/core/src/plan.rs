@@ -13,7 +13,7 @@ use crate::{
     effects::{CommandRef, Event},
     flight, history,
     input::{self, DeadlineFired, Input, Payload, Postponed},
-    machine::{Context, Refused, advance},
+    machine::{Context, Refused, advance_to},
     state::{self, State, Status},
 };
 
@@ -37,6 +37,8 @@ pub enum Ask {
     Start(Arc<Definition>, Input),
     /// Fold this in.
     Fold(Input),
+    /// Fold this in, which moves the saga to another definition.
+    Move(Arc<Definition>, Input),
     /// Look whether something is due, and re-send what waits for an answer when `resend` says so.
     Wake {
         /// The gap since the last sending is over.
@@ -206,7 +208,7 @@ pub fn plan<T>(
                 let state = State::new(&definition);
                 let saga = Loaded { definition, state, quarantined: false };
                 let mut fresh = Open::new(saga, true);
-                let fate = fresh.fold(id, now, actor, &input);
+                let fate = fresh.fold(id, now, actor, &input, None);
                 if matches!(fate, Fate::Accepted { .. }) {
                     open.insert(id, fresh);
                 }
@@ -215,7 +217,8 @@ pub fn plan<T>(
             (Ask::Start(..), Some(_)) => Fate::Refused(Refused::Repeat),
             (_, None) => Fate::UnknownSaga,
             (_, Some(saga)) if saga.saga.quarantined => Fate::Quarantined,
-            (Ask::Fold(input), Some(saga)) => saga.fold(id, now, actor, &input),
+            (Ask::Fold(input), Some(saga)) => saga.fold(id, now, actor, &input, None),
+            (Ask::Move(to, input), Some(saga)) => saga.fold(id, now, actor, &input, Some(&to)),
             (Ask::Wake { resend }, Some(saga)) => saga.wake(id, now, actor, resend, frozen),
         };
         settled.push((token, fate));
@@ -250,11 +253,21 @@ impl Open {
         }
     }
 
-    fn fold(&mut self, id: Uuid, now: i64, actor: String, input: &Input) -> Fate {
+    fn fold(
+        &mut self,
+        id: Uuid,
+        now: i64,
+        actor: String,
+        input: &Input,
+        to: Option<&Arc<Definition>>,
+    ) -> Fate {
         let cx = Context { saga: id, definition: &self.saga.definition, now };
-        match advance(cx, &mut self.saga.state, input) {
+        match advance_to(cx, to.map(Arc::as_ref), &mut self.saga.state, input) {
             Err(refused) => Fate::Refused(refused),
             Ok(effects) => {
+                if let Some(to) = to.filter(|_| !effects.definition.is_empty()) {
+                    self.saga.definition = Arc::clone(to);
+                }
                 let state = &self.saga.state;
                 let digest = history::digest(&state::encode(state), &effects);
                 self.rows.push(history::Row {
@@ -279,7 +292,7 @@ impl Open {
         let due = || flight::next_deadline(&self.saga.definition, &self.saga.state);
         self.resend |= resend && self.fits;
         if !self.fits || due().is_some_and(|at| at <= now) {
-            return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}));
+            return self.fold(id, now, actor, &Input::DeadlineFired(DeadlineFired {}), None);
         }
         self.looked_at = true;
         postponed.unwrap_or(Fate::Refused(Refused::NotDue))
@@ -292,7 +305,7 @@ impl Open {
         }
         flight::overdue(&self.saga.definition, &self.saga.state, participant, now).next()?;
         let input = Input::Postponed(Postponed { participant: participant.into() });
-        Some(self.fold(id, now, actor.into(), &input))
+        Some(self.fold(id, now, actor.into(), &input, None))
     }
 
     /// The commands to send: of those that were decided now, or are to be repeated, what is still in

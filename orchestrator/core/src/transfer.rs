@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     definition::{Definition, Step},
     invariants,
-    state::{Phase, State, StepStatus},
+    state::{self, Phase, State, StepStatus},
 };
 
 /// One way in which two definitions differ.
@@ -93,6 +93,7 @@ pub fn obstacles(saga: &State, old: &Definition, new: &Definition) -> Vec<String
                 let say = |what| format!("{name} was entered: {what}");
                 found.extend(rewritten(&old.steps[i], &new.steps[j]).into_iter().map(say));
                 found.extend(misplaced(old, i, new, j, &entered).into_iter().map(say));
+                found.extend(resent(saga, old, i, new, j));
             }
         }
     }
@@ -106,7 +107,7 @@ pub fn obstacles(saga: &State, old: &Definition, new: &Definition) -> Vec<String
 }
 
 /// The state as it would be under the new definition: in its order, without steps that are gone, with new ones waiting.
-fn moved(saga: &State, new: &Definition) -> State {
+pub(crate) fn moved(saga: &State, new: &Definition) -> State {
     let mut moved = saga.clone();
     moved.steps.retain(|step| new.index(&step.name).is_some());
     moved.aligned(new).expect("what it has not was taken out");
@@ -135,18 +136,30 @@ fn rewritten(old: &Step, new: &Step) -> Vec<String> {
     all
 }
 
+/// A command that is in flight is sent again as it was.
+fn resent(saga: &State, old: &Definition, i: usize, new: &Definition, j: usize) -> Option<String> {
+    let name = &old.steps[i].name;
+    let in_flight = |step: &state::Step| step.name == *name && step.status() == StepStatus::Running;
+    let (was, is) = (needs(old, i), needs(new, j));
+    let differs = saga.steps.iter().any(in_flight) && was != is;
+    differs.then(|| format!("{name} is in flight: needs: {} becomes {}", list(&was), list(&is)))
+}
+
+/// The steps whose results it carries.
+fn needs(definition: &Definition, i: usize) -> BTreeSet<String> {
+    definition.steps[i].needs.iter().map(|&n| definition.steps[n as usize].name.clone()).collect()
+}
+
 /// What only steps notice that were not entered yet.
 fn retuned(old: &Definition, i: usize, new: &Definition, j: usize) -> Vec<String> {
     let (was, is) = (&old.steps[i], &new.steps[j]);
-    let needs =
-        |d: &Definition, s: &Step| s.needs.iter().map(|&n| d.steps[n as usize].name.clone()).collect();
     let stage = |d: &Definition, s: &Step| match s.stage {
         0 => "none".to_owned(),
         n => d.stages[n as usize - 1].clone(),
     };
     let on_rejected = |s: &Step| if s.park_on_reject { "park" } else { "compensate" }.to_owned();
     let fields = [
-        ("needs", list(&needs(old, was)), list(&needs(new, is))),
+        ("needs", list(&needs(old, i)), list(&needs(new, j))),
         ("stage", stage(old, was), stage(new, is)),
         ("deadline", time(was.give_up_ms), time(is.give_up_ms)),
         ("on_deadline", was.give_up_reason.clone(), is.give_up_reason.clone()),
@@ -200,7 +213,7 @@ fn missing(saga: &State, old: &Definition, new: &Definition) -> Vec<String> {
 
 /// A step that is not done needs it in the old definition too: it was kept, if there was one.
 fn was_needed(saga: &State, old: &Definition, needed: &str) -> bool {
-    let open = |(step, graph): (&crate::state::Step, &Step)| {
+    let open = |(step, graph): (&state::Step, &Step)| {
         step.status() != StepStatus::Succeeded
             && graph.needs.iter().any(|&n| old.steps[n as usize].name == needed)
     };
@@ -219,7 +232,12 @@ fn quoted(text: &str) -> String {
     if text.is_empty() { "nothing".into() } else { format!("{text:?}") }
 }
 
-fn time(ms: u64) -> String {
+/// A definition, for people: `order 2`.
+pub(crate) fn name(definition: &Definition) -> String {
+    format!("{} {}", definition.name, definition.version)
+}
+
+pub(crate) fn time(ms: u64) -> String {
     if ms == 0 {
         return "none".into();
     }

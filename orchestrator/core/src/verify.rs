@@ -9,9 +9,10 @@ use crate::{
     definition::Definition,
     effects::Effects,
     fields::{self, Difference},
-    history::{self, Mismatch, Row, digest},
+    history::{self, Lineage, Mismatch, Row, digest},
     input,
     state::{self, State},
+    transfer,
 };
 
 /// What is wrong with a recorded saga.
@@ -42,14 +43,27 @@ impl Finding {
 
 /// Everything that is wrong; empty: this binary leads where it is said to lead. At most one finding is about a row,
 /// the first that differs: what comes after it follows from it.
-pub fn verify(definition: &Definition, saga: &Recorded) -> Vec<Finding> {
+///
+/// A saga that moved from one definition to another needs a [`Lineage`] that knows them all.
+pub fn verify<'a>(lineage: impl Into<Lineage<'a>>, saga: &Recorded) -> Vec<Finding> {
+    let lineage = lineage.into();
     let (stored, mut found) = match state::decode(saga.format, &saga.state) {
         Ok(stored) => (Some(stored), Vec::new()),
         Err(unreadable) => (None, vec![Finding::of_saga("UNREADABLE", unreadable.to_string())]),
     };
-    let mut fold = Fold { definition, saga, state: State::new(definition), first: None, later: 0 };
+    let at = match lineage.at_first(&saga.rows) {
+        Ok(at) => at,
+        Err(unknown) => {
+            found.push(Finding::of_saga("DEFINITION", unknown.to_string()));
+            return found;
+        }
+    };
+    let mut fold = Fold { at, saga, state: State::new(at.definition), first: None, later: 0 };
     let whole = fold.rows();
-    let Fold { state, first, later, .. } = fold;
+    let Fold { at, state, first, later, .. } = fold;
+    if whole && at.definition != lineage.definition {
+        found.push(elsewhere(at.definition, lineage.definition));
+    }
     match (first, stored) {
         (Some(first), stored) => {
             let stored = stored.filter(|_| whole);
@@ -62,9 +76,9 @@ pub fn verify(definition: &Definition, saga: &Recorded) -> Vec<Finding> {
 }
 
 /// A history being folded.
-struct Fold<'a> {
-    definition: &'a Definition,
-    saga: &'a Recorded,
+struct Fold<'a, 'b> {
+    at: Lineage<'a>,
+    saga: &'b Recorded,
     state: State,
     /// The first row that is not as recorded.
     first: Option<Finding>,
@@ -72,7 +86,7 @@ struct Fold<'a> {
     later: usize,
 }
 
-impl Fold<'_> {
+impl Fold<'_, '_> {
     /// Folds all rows; false when that ended before the last.
     fn rows(&mut self) -> bool {
         let rows = &self.saga.rows;
@@ -81,8 +95,12 @@ impl Fold<'_> {
 
     /// Folds one; false when no further one can be.
     fn row(&mut self, row: &Row, last: bool) -> bool {
-        let (definition, saga) = (self.definition, self.saga);
-        let fold = || history::fold(definition, saga.id, &saga.request, &mut self.state, row);
+        let (at, saga) = (self.at, self.saga);
+        let fold = || {
+            let effects = history::fold(at, saga.id, &saga.request, &mut self.state, row)?;
+            self.at = at.after(row.seq, &effects)?;
+            Ok(effects)
+        };
         let effects = match catch_unwind(AssertUnwindSafe(fold)) {
             Ok(Ok(effects)) => effects,
             Ok(Err(mismatch)) => return self.stop(of_mismatch(row, &mismatch)),
@@ -130,6 +148,12 @@ impl Fold<'_> {
     }
 }
 
+/// The history leads to another definition than the one that the saga's own row names.
+fn elsewhere(found: &Definition, stored: &Definition) -> Finding {
+    let (found, stored) = (transfer::name(found), transfer::name(stored));
+    Finding::of_saga("DEFINITION", format!("its history leads to definition {found}, its row names {stored}"))
+}
+
 /// What became of the first row that differs, by the end; without `stored` the fold did not reach it.
 fn in_the_end(mut found: Finding, state: &State, stored: Option<&State>, later: usize) -> Finding {
     let Some(stored) = stored else { return found };
@@ -172,6 +196,7 @@ fn of_mismatch(row: &Row, mismatch: &Mismatch) -> Finding {
         Mismatch::Refused { why, .. } => {
             Finding::of_row("REFUSED", row, format!("it was accepted then and is refused now: {why}"))
         }
+        Mismatch::Unknown { .. } => Finding::of_row("DEFINITION", row, mismatch.to_string()),
         Mismatch::Request => Finding::of_row("REQUEST", row, mismatch.to_string()),
         Mismatch::Digest { .. } => Finding::of_row("DIGEST", row, mismatch.to_string()),
     }

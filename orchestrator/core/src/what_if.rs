@@ -11,7 +11,8 @@ use crate::{
     definition::Definition,
     effects::Effects,
     fields::{command_words, event_words},
-    flight, history,
+    flight,
+    history::{self, Lineage},
     input::{self, DeadlineFired, Input},
     machine::{Context, advance},
     state::{State, Status},
@@ -62,12 +63,19 @@ pub struct Rerun {
     pub parts: Option<(u32, String)>,
 }
 
-/// Folds what was recorded under `old` by `new` too.
+/// Folds what was recorded under `old` by `new` too, from its first row on: a move from one definition to another that was
+/// recorded is none for the one that follows `new` all along.
 ///
 /// # Errors
 /// The history can't be folded by its own definition: `verify` says more.
-pub fn rerun(old: &Definition, new: &Definition, saga: &Recorded) -> Result<Rerun, history::Mismatch> {
-    let mut both = Both { old, new, saga, was: State::new(old), would: State::new(new), parts: None };
+pub fn rerun<'a>(
+    old: impl Into<Lineage<'a>>,
+    new: &Definition,
+    saga: &Recorded,
+) -> Result<Rerun, history::Mismatch> {
+    let old = old.into().at_first(&saga.rows)?;
+    let was = State::new(old.definition);
+    let mut both = Both { old, new, saga, was, would: State::new(new), parts: None };
     for row in &saga.rows {
         both.time(row);
         both.row(row)?;
@@ -75,22 +83,23 @@ pub fn rerun(old: &Definition, new: &Definition, saga: &Recorded) -> Result<Reru
     Ok(Rerun { was: End::of(&both.was), would: End::of(&both.would), parts: both.parts })
 }
 
-struct Both<'a> {
-    old: &'a Definition,
-    new: &'a Definition,
-    saga: &'a Recorded,
+struct Both<'a, 'b> {
+    old: Lineage<'a>,
+    new: &'b Definition,
+    saga: &'b Recorded,
     was: State,
     would: State,
     parts: Option<(u32, String)>,
 }
 
-impl Both<'_> {
+impl Both<'_, '_> {
     /// Fires what is due before a row under the new definition alone.
     fn time(&mut self, row: &history::Row) {
         if self.would.version == 0 {
             return;
         }
-        let known: Vec<i64> = flight::deadlines(self.old, &self.was).into_iter().map(|(at, _)| at).collect();
+        let known: Vec<i64> =
+            flight::deadlines(self.old.definition, &self.was).into_iter().map(|(at, _)| at).collect();
         for _ in 0..MOST {
             let open = flight::deadlines(self.new, &self.would);
             let mut due = open.into_iter().map(|(at, _)| at).filter(|at| *at < row.at);
@@ -105,6 +114,10 @@ impl Both<'_> {
     fn row(&mut self, row: &history::Row) -> Result<(), history::Mismatch> {
         let Both { old, new, saga, .. } = *self;
         let then = history::fold(old, saga.id, &saga.request, &mut self.was, row)?;
+        self.old = old.after(row.seq, &then)?;
+        if !then.definition.is_empty() {
+            return Ok(());
+        }
         let unreadable = |why| history::Mismatch::Unreadable { seq: row.seq, why };
         let mut input = input::decode(&row.input).map_err(unreadable)?;
         match &mut input {

@@ -63,6 +63,17 @@ impl Registry {
         by_id.iter().filter(|(_, d)| d.name == name).map(|(id, _)| *id).collect()
     }
 
+    /// Every version of every definition, by id.
+    pub fn all(&self) -> Vec<(i32, Arc<Definition>)> {
+        let by_id = self.by_id.read().expect("no one panics with this lock");
+        by_id.iter().map(|(id, definition)| (*id, Arc::clone(definition))).collect()
+    }
+
+    /// The version with this hash.
+    pub fn with_hash(&self, hash: &[u8]) -> Option<(i32, Arc<Definition>)> {
+        self.all().into_iter().find(|(_, definition)| definition.hash() == hash)
+    }
+
     /// Every participant that a step of any definition names.
     pub fn participants(&self) -> BTreeSet<String> {
         let by_id = self.by_id.read().expect("no one panics with this lock");

@@ -7,6 +7,11 @@ use skald_kit::kafka::Message;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::store::{
+    action::{Action, Answered},
+    definition::Freeze,
+};
+
 /// One input for one saga.
 #[derive(Debug)]
 pub struct Job {
@@ -74,12 +79,10 @@ pub struct Submission {
 pub struct Operation {
     /// The input.
     pub operator: Operator,
-    /// Who acts.
-    pub actor: String,
-    /// SHA-256 of the request as we encode it.
-    pub digest: Vec<u8>,
-    /// What the caller is told then, as the desk encodes it.
-    pub answer: Vec<u8>,
+    /// With the answer that the caller gets then.
+    pub record: Action,
+    /// The definition that the saga is to follow, of a move, with its id.
+    pub to: Option<(i32, Arc<Definition>)>,
 }
 
 /// Where a job came from, and so who is told.
@@ -111,10 +114,12 @@ pub enum Reply {
     Known(Uuid),
     /// The key was used before, with another request.
     KeyTaken,
-    /// The request id was used before, for the same action: the first answer, as the desk encoded it.
-    Answered(Vec<u8>),
+    /// The request id was used before, perhaps for something else.
+    Answered(Box<Answered>),
     /// The request id was used before, for something else.
     RequestTaken,
+    /// No new saga of its definition is taken.
+    Frozen(Freeze),
     /// Not accepted, nothing changed.
     Refused(Refused),
     /// There is no such saga.

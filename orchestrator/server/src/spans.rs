@@ -84,7 +84,7 @@ fn input(job: &Job, root: &Traceparent) -> Option<Span> {
         }
         (Ask::Operate(operation), _) => {
             let verb = operation.operator.act.as_ref().map_or("", |act| act.name());
-            (tracing::info_span!("operate", saga = %job.saga, verb, actor = operation.actor), None)
+            (tracing::info_span!("operate", saga = %job.saga, verb, actor = operation.record.actor), None)
         }
         _ => return None,
     };

@@ -1,4 +1,5 @@
-//! `skald definition`: compares definitions, and says which running sagas could follow a new one. Changes nothing.
+//! `skald definition`: compares definitions and says which running sagas could follow a new one; freezes and thaws them, and
+//! moves running sagas, through the operator's desk ([`crate::operator::definitions`]).
 
 pub mod view;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     exit::{Exit, Failure},
+    operator::definitions,
     output::{self, Format, Rows},
     replay::source::{Definitions, Source, Which},
 };
@@ -27,8 +29,16 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Show what there is, who follows it, and what is frozen
+    List(definitions::List),
+    /// Take no new sagas of it
+    Freeze(definitions::One),
+    /// Take new sagas of it again
+    Thaw(definitions::One),
     /// Say what a new version changes, and which running sagas could move to it
     Check(Check),
+    /// Move running sagas to another version
+    Migrate(definitions::Migrate),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,13 +72,26 @@ struct Check {
 
 impl Args {
     pub(crate) fn format(&self) -> Format {
-        let Command::Check(args) = &self.command;
-        args.output
+        match &self.command {
+            Command::List(args) => args.format(),
+            Command::Freeze(args) | Command::Thaw(args) => args.format(),
+            Command::Check(args) => args.output,
+            Command::Migrate(args) => args.format(),
+        }
     }
 }
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
-    let Command::Check(args) = args.command;
+    match args.command {
+        Command::List(args) => args.run().await,
+        Command::Freeze(args) => args.freeze().await,
+        Command::Thaw(args) => args.thaw().await,
+        Command::Check(args) => check(args).await,
+        Command::Migrate(args) => args.run().await,
+    }
+}
+
+async fn check(args: Check) -> Result<Exit, Failure> {
     let which = Which { since: Uuid::max(), all_active: true, rows: false };
     let mut source = match &args.from {
         Some(from) => Some(Source::open(from, which).await?),

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 use skald_core::{Definition, transfer::Change};
+use skald_proto::admin::v1 as admin;
 use uuid::Uuid;
 
 use crate::output::{
     style::Tone,
     table::{Cell, Table, pairs},
+    text::time,
 };
 
 /// The sagas that run.
@@ -91,6 +93,69 @@ pub fn json(old: &Definition, new: &Definition, changes: &[Change], running: Opt
             "other_version": r.other,
         })),
     }})
+}
+
+/// What is stored, who follows it, and what is frozen.
+pub fn definitions(all: &[admin::Definition], colours: bool) -> String {
+    let mut table = Table::new(&[
+        "DEFINITION",
+        ">VERSION",
+        "HASH",
+        ">RUNNING",
+        "NEW SAGAS",
+        "FROZEN SINCE (UTC)",
+        "BY",
+        "WHY",
+    ]);
+    for one in all {
+        for version in &one.versions {
+            let (new, tone) = match (version.offered, one.frozen_at.is_some()) {
+                (false, _) => ("", Tone::Plain),
+                (true, true) => ("refused", Tone::Bad),
+                (true, false) => ("taken", Tone::Good),
+            };
+            // Of its name, so once.
+            let frozen = version.offered || one.versions.iter().all(|version| !version.offered);
+            let of = |text: &str| if frozen { text.to_owned() } else { String::new() };
+            table.row([
+                Cell::from(&one.name),
+                version.version.to_string().into(),
+                format!("{:.12}", version.hash).into(),
+                version.running.to_string().into(),
+                Cell::new(new, tone),
+                of(&time(one.frozen_at.as_ref())).into(),
+                of(&one.frozen_by).into(),
+                of(&one.reason).into(),
+            ]);
+        }
+    }
+    table.render(colours)
+}
+
+/// Which running sagas would move, and why the others would not.
+pub fn migration(name: &str, foreseen: &admin::MigrateDefinitionResponse, colours: bool) -> String {
+    let to = foreseen.to.clone().unwrap_or_default();
+    let mut parts = vec![format!("{name} → {name} {} ({:.12})", to.version, to.hash)];
+    if !foreseen.stay.is_empty() {
+        let mut table = Table::new(&[">SAGAS", "WHY NOT", "SUCH AS"]);
+        for stay in &foreseen.stay {
+            table.row([
+                stay.count.to_string().into(),
+                Cell::from(&stay.why),
+                stay.example_saga_ids.first().cloned().unwrap_or_default().into(),
+            ]);
+        }
+        parts.push(table.render(colours));
+    }
+    parts.push(pairs(
+        &[
+            ("could move", foreseen.could_move.to_string().into()),
+            ("such as", foreseen.example_saga_ids.join(" ").into()),
+            ("could not", foreseen.could_not.to_string().into()),
+        ],
+        colours,
+    ));
+    parts.join("\n\n")
 }
 
 /// One saga that could not move, for programs.

@@ -81,6 +81,9 @@ struct One {
     /// To release what somebody else has taken: that person's name
     #[arg(long, value_name = "WHO", default_value = "", hide_default_value = true)]
     taken_by: String,
+    /// Repeats of one id are one action, and get the first answer; without it, a new one is made
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
     #[command(flatten)]
     server: Orchestrator,
 }
@@ -135,17 +138,18 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         Some(Command::List(args)) => list(&mut client, args).await?,
         Some(Command::Take(one)) => {
             let saga_id = one.id.of(&one.server).await?;
-            let One { kind, step, note, actor, .. } = one;
-            let kind = AttentionKind::from(kind).into();
-            let request = admin::TakeAttentionRequest { saga_id, step, kind, actor, note };
+            let One { kind, step, note, actor, request_id, .. } = one;
+            let (kind, request_id) = (AttentionKind::from(kind).into(), super::request_id(request_id));
+            let request = admin::TakeAttentionRequest { saga_id, step, kind, actor, note, request_id };
             let item = client.take_attention(request).await?.into_inner().item;
             items(format, &item.into_iter().collect::<Vec<_>>())?;
         }
         Some(Command::Release(one)) => {
             let saga_id = one.id.of(&one.server).await?;
-            let One { kind, step, note, actor, taken_by, .. } = one;
-            let kind = AttentionKind::from(kind).into();
-            let request = admin::ReleaseAttentionRequest { saga_id, step, kind, actor, note, taken_by };
+            let One { kind, step, note, actor, taken_by, request_id, .. } = one;
+            let (kind, request_id) = (AttentionKind::from(kind).into(), super::request_id(request_id));
+            let request =
+                admin::ReleaseAttentionRequest { saga_id, step, kind, actor, note, taken_by, request_id };
             let item = client.release_attention(request).await?.into_inner().item;
             items(format, &item.into_iter().collect::<Vec<_>>())?;
         }

@@ -1,10 +1,11 @@
 //! Whoever is on call, as a client of `skald.admin.v1.AdminService`: verbs on sagas, one or many, the page about one,
-//! participants and their own desks, how many stand where.
+//! participants and their own desks, definitions, how many stand where.
 //! Everything that changes something is shown first, and asked about.
 
 pub(crate) mod act;
 pub(crate) mod attention;
 pub(crate) mod bulk;
+pub(crate) mod definitions;
 pub mod desks;
 pub(crate) mod explain;
 pub mod letter;
@@ -75,7 +76,7 @@ impl<S: clap::Args + Peer> Signed<S> {
 
     /// One for this action.
     pub(crate) fn request_id(&self) -> String {
-        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+        request_id(self.request_id.clone())
     }
 
     /// Asks on the terminal, unless `--yes` was given.
@@ -100,6 +101,11 @@ impl<S: clap::Args + Peer> Signed<S> {
         }
         Err(Failure::new(Exit::Refused, "nothing was changed"))
     }
+}
+
+/// The given one, or one for this action.
+fn request_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
 }
 
 /// This machine's clock, seconds: for how long ago things were.

@@ -20,8 +20,15 @@ pub fn answer(answer: &admin::ActResponse, title: &str, colours: bool) -> String
     let status = answer.status().as_str_name().trim_start_matches("SAGA_STATUS_");
     let mut lines =
         vec![format!("{} (version {}, {status})", Tone::Strong.paint(title, colours), answer.version)];
+    if !answer.definition.is_empty() {
+        lines.push(format!("  follow {}", answer.definition));
+    }
     for step in &answer.steps {
-        let name = |status: StepStatus| status.as_str_name().trim_start_matches("STEP_STATUS_");
+        let name = |status: StepStatus| match status {
+            // A move brought it.
+            StepStatus::Unspecified => "new",
+            status => status.as_str_name().trim_start_matches("STEP_STATUS_"),
+        };
         let vouched = if step.vouched { ", on your word" } else { "" };
         lines.push(format!("  {}: {} → {}{vouched}", step.step, name(step.from()), name(step.to())));
     }
@@ -40,8 +47,9 @@ pub fn answer(answer: &admin::ActResponse, title: &str, colours: bool) -> String
 }
 
 fn sent(c: &admin::PlannedCommand) -> String {
-    let admin::PlannedCommand { participant, step, verb, action, epoch, attempt } = c;
-    format!("{verb} of {step} to {participant} ({action}, epoch {epoch}, attempt {attempt})")
+    let admin::PlannedCommand { participant, step, verb, action, epoch, attempt, frozen } = c;
+    let waits = if *frozen { ", which is frozen: it waits until a thaw" } else { "" };
+    format!("{verb} of {step} to {participant} ({action}, epoch {epoch}, attempt {attempt}){waits}")
 }
 
 /// One page about a saga; `now` in seconds.
@@ -140,6 +148,7 @@ fn words(verb: Option<&Verb>) -> String {
         Some(Verb::Cancel(_)) => "cancel".into(),
         Some(Verb::Pause(_)) => "pause".into(),
         Some(Verb::Resume(_)) => "resume".into(),
+        Some(Verb::Migrate(m)) => format!("migrate to {:.12}", m.definition_hash),
         None => String::new(),
     }
 }

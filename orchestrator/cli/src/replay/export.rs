@@ -8,13 +8,16 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use skald_core::archive::{self, End, Header, Item, MAGIC, Recorded, append};
+use skald_core::{
+    archive::{self, End, Header, Item, MAGIC, Recorded, append},
+    history::Lineage,
+};
 
 use super::{
     Origin,
     progress::Progress,
     scrub,
-    source::{Source, Which},
+    source::{ByHash, Source, Which},
     view::counted,
 };
 use crate::{
@@ -118,8 +121,9 @@ async fn write(
 
 /// None: it does not verify.
 fn scrubbed(source: &Source, saga: &Recorded) -> Option<Recorded> {
-    let known = source.definitions().get(&saga.definition)?;
-    scrub::scrub(known.definition.as_ref().ok()?, saga)
+    let all = source.definitions();
+    let known = all.get(&saga.definition)?;
+    scrub::scrub(Lineage::new(known.definition.as_ref().ok()?, &ByHash(all)), saga)
 }
 
 fn header(scrubbed: bool) -> Header {

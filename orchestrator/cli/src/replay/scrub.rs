@@ -3,9 +3,9 @@
 
 use prost::{Message as _, Name as _};
 use skald_core::{
-    Definition, RULES, State,
+    RULES, State,
     archive::Recorded,
-    history::{self, Row, digest},
+    history::{self, Lineage, Row, digest},
     input::{self, Act, Answer, Input, Payload, Request, Signal},
     state,
     verify::verify,
@@ -16,15 +16,17 @@ use skald_proto::order::v1::{Fulfilment, OrderInput, PaymentMethod};
 pub const SCRUBBED: &str = "scrubbed";
 
 /// The saga without customer data. None: it does not verify, and scrubbing would paint over that.
-pub fn scrub(definition: &Definition, saga: &Recorded) -> Option<Recorded> {
-    if !verify(definition, saga).is_empty() {
+pub fn scrub<'a>(lineage: impl Into<Lineage<'a>>, saga: &Recorded) -> Option<Recorded> {
+    let lineage = lineage.into();
+    if !verify(lineage, saga).is_empty() {
         return None;
     }
     let mut request = Request::decode(&*saga.request).ok()?;
     request.input.as_mut().map(payload).unwrap_or_default();
     request.signals.iter_mut().for_each(signal);
     let request = request.encode_to_vec();
-    let mut state = State::new(definition);
+    let mut at = lineage.at_first(&saga.rows).ok()?;
+    let mut state = State::new(at.definition);
     let mut rows = Vec::with_capacity(saga.rows.len());
     for row in &saga.rows {
         let mut input = input::decode(&row.input).ok()?;
@@ -34,7 +36,8 @@ pub fn scrub(definition: &Definition, saga: &Recorded) -> Option<Recorded> {
         }
         let mut row =
             Row { actor: SCRUBBED.into(), rules: RULES, input: input::encode(&input), ..row.clone() };
-        let effects = history::fold(definition, saga.id, &request, &mut state, &row).ok()?;
+        let effects = history::fold(at, saga.id, &request, &mut state, &row).ok()?;
+        at = at.after(row.seq, &effects).ok()?;
         row.digest = digest(&state::encode(&state), &effects);
         rows.push(row);
     }

@@ -7,6 +7,7 @@ use prost::Message as _;
 use skald_core::{
     Definition,
     archive::{Recorded, Stored},
+    history,
 };
 use uuid::Uuid;
 
@@ -70,6 +71,17 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Definitions by the number that sagas name.
 pub type Definitions = BTreeMap<i32, Known>;
+
+/// The same by their hashes, as moves from one to another name them.
+#[derive(Clone, Copy, Debug)]
+pub struct ByHash<'a>(pub &'a Definitions);
+
+impl history::Known for ByHash<'_> {
+    fn with_hash(&self, hash: &[u8]) -> Option<&Definition> {
+        let known = self.0.values().find(|known| known.stored.hash == hash)?;
+        known.definition.as_ref().ok()
+    }
+}
 
 /// Where sagas come from.
 #[derive(Debug)]

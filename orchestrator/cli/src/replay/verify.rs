@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use skald_core::{
     archive::Recorded,
+    history::Lineage,
     probe::probe,
     state,
     verify::{Finding, verify},
@@ -12,7 +13,7 @@ use skald_core::{
 use super::{
     Origin,
     progress::Progress,
-    source::{Definitions, Known, Source, Which},
+    source::{ByHash, Definitions, Known, Source, Which},
     view::{self, Tally},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 #[command(after_help = "\
 The gate before a deployment, run with the candidate's binary. Every accepted input is folded again, and row by row the
 digest of state and effects is compared with the recorded one; then the stored state with the one that the history leads
-to. On every active saga each possible next input is tried: none may panic, break an invariant or lead to a state that
+to. A saga that moved to another version of its definition is folded by each for the rows that it decided. On every active saga each possible next input is tried: none may panic, break an invariant or lead to a state that
 can't be stored. Only digests are recorded of rows in the middle, so the first differing field is known of the last
 state alone. Columns `actor` and `at` of a row: `at` is part of the state, `actor` is in no digest.
 
@@ -112,7 +113,7 @@ impl Run {
     /// Judges a saga and shows what is wrong with it.
     fn saga(&mut self, definitions: &Definitions, saga: &Recorded) -> Result<(), Failure> {
         let known = definitions.get(&saga.definition);
-        let found = judge(known, saga);
+        let found = judge(known, definitions, saga);
         self.tally.count(saga, !found.is_empty());
         if found.is_empty() {
             return Ok(());
@@ -139,7 +140,7 @@ fn show(
 }
 
 /// Everything that is wrong with one saga.
-fn judge(known: Option<&Known>, saga: &Recorded) -> Vec<Finding> {
+fn judge(known: Option<&Known>, all: &Definitions, saga: &Recorded) -> Vec<Finding> {
     let definition = match known.map(|known| &known.definition) {
         None => {
             let what = format!("its definition, number {}, is not there", saga.definition);
@@ -148,7 +149,7 @@ fn judge(known: Option<&Known>, saga: &Recorded) -> Vec<Finding> {
         Some(Err(why)) => return vec![Finding::of_saga("DEFINITION", why)],
         Some(Ok(definition)) => definition,
     };
-    let mut found = verify(definition, saga);
+    let mut found = verify(Lineage::new(definition, &ByHash(all)), saga);
     // What this binary would go on from is the stored state.
     if saga.active
         && let Ok(state) = state::decode(saga.format, &saga.state)

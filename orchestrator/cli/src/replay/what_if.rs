@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
-use skald_core::what_if::rerun;
+use skald_core::{history::Lineage, what_if::rerun};
 
 use super::{
     Origin,
     progress::Progress,
-    source::{Source, Which},
+    source::{ByHash, Source, Which},
     view::{self, Counts},
 };
 use crate::{
@@ -66,7 +66,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
                 counts.other += 1;
                 continue;
             }
-            match rerun(old, &new, &saga) {
+            match rerun(Lineage::new(old, &ByHash(source.definitions())), &new, &saga) {
                 Err(_) => counts.broken += 1,
                 Ok(rerun) if rerun.parts.is_none() && rerun.was == rerun.would => counts.same += 1,
                 Ok(rerun) => {

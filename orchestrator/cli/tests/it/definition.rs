@@ -1,6 +1,9 @@
-//! `skald definition check`: files, stored definitions, and the sagas that run.
+//! `skald definition`: files, stored definitions, and the sagas that run; what is frozen and what would move.
 
+use prost_types::Timestamp;
+use skald_cli::definition::view;
 use skald_core::definition::parse;
+use skald_proto::admin::v1 as admin;
 
 use crate::replay::{
     book::{Shelf, definition_file, order_with, saga},
@@ -74,4 +77,66 @@ fn what_is_no_definition_is_2() {
         assert_eq!(code, 2, "{err}");
         assert!(err.contains(new), "{err}");
     }
+}
+
+fn version(version: i32, offered: bool, running: i64) -> admin::DefinitionVersion {
+    admin::DefinitionVersion { version, hash: format!("{version:x}").repeat(64), offered, running }
+}
+
+#[test]
+fn what_is_frozen_and_who_follows_what_is_shown() {
+    let order = admin::Definition {
+        name: "order".into(),
+        frozen_at: Some(Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+        frozen_by: "ada".into(),
+        reason: "prices are wrong".into(),
+        versions: vec![version(2, true, 3), version(1, false, 12)],
+    };
+    let other = admin::Definition {
+        name: "refill".into(),
+        versions: vec![version(7, true, 0)],
+        ..Default::default()
+    };
+    assert_eq!(
+        view::definitions(&[order, other], false),
+        "\
+DEFINITION  VERSION  HASH          RUNNING  NEW SAGAS  FROZEN SINCE (UTC)   BY   WHY
+order             2  222222222222        3  refused    2023-11-14 22:13:20  ada  prices are wrong
+order             1  111111111111       12
+refill            7  777777777777        0  taken"
+    );
+}
+
+#[test]
+fn a_migration_is_foreseen_with_reasons_and_examples() {
+    let stay = admin::Stay {
+        why: "commit was entered: action: \"commit\" becomes \"settle\"".into(),
+        count: 41,
+        example_saga_ids: vec!["c".into(), "d".into()],
+    };
+    let foreseen = admin::MigrateDefinitionResponse {
+        to: Some(version(2, false, 0)),
+        could_move: 1_200,
+        example_saga_ids: vec!["a".into(), "b".into()],
+        could_not: 41,
+        stay: vec![stay],
+        bulk: None,
+    };
+    assert_eq!(
+        view::migration("order", &foreseen, false),
+        "\
+order → order 2 (222222222222)
+
+SAGAS  WHY NOT                                                SUCH AS
+   41  commit was entered: action: \"commit\" becomes \"settle\"  c
+
+could move  1200
+such as     a b
+could not   41"
+    );
+    let all = admin::MigrateDefinitionResponse { could_not: 0, stay: vec![], ..foreseen };
+    assert_eq!(
+        view::migration("order", &all, false),
+        "order → order 2 (222222222222)\n\ncould move  1200\nsuch as     a b\ncould not   0"
+    );
 }

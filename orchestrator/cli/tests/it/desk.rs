@@ -26,6 +26,7 @@ fn planned(verb: &str, action: &str) -> admin::PlannedCommand {
         action: action.into(),
         epoch: 1,
         attempt: 2,
+        frozen: false,
     }
 }
 
@@ -42,6 +43,7 @@ fn an_answer_says_what_changes_and_what_is_sent() {
             vouched: false,
         }],
         repeated: false,
+        definition: String::new(),
     };
     assert_eq!(
         view::answer(&answer, "it would do this", false),
@@ -49,6 +51,20 @@ fn an_answer_says_what_changes_and_what_is_sent() {
 it would do this (version 7, RUNNING)
   charge: RUNNING → SEALING
   send SEAL_RUN of charge to payment (charge, epoch 1, attempt 2)"
+    );
+    let moves = admin::ActResponse {
+        definition: "order@2".into(),
+        commands: vec![admin::PlannedCommand { frozen: true, ..planned("RUN", "charge") }],
+        steps: vec![admin::StepChange { from: 0, to: StepStatus::Running.into(), ..answer.steps[0].clone() }],
+        ..answer.clone()
+    };
+    assert_eq!(
+        view::answer(&moves, "done", false),
+        "\
+done (version 7, RUNNING)
+  follow order@2
+  charge: new → RUNNING
+  send RUN of charge to payment (charge, epoch 1, attempt 2), which is frozen: it waits until a thaw"
     );
     let vouched =
         admin::StepChange { vouched: true, to: StepStatus::Succeeded.into(), ..answer.steps[0].clone() };

@@ -4,6 +4,7 @@
 mod cancel;
 mod course;
 mod deadline;
+mod migrate;
 mod operator;
 mod outcome;
 mod signal;
@@ -16,6 +17,7 @@ use crate::{
     effects::Effects,
     input::Input,
     state::{State, Verdict},
+    transfer,
 };
 
 /// What a transition is decided in.
@@ -62,16 +64,46 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`]: the saga is unchanged.
 pub fn advance(cx: Context<'_>, saga: &mut State, input: &Input) -> Result<Effects, Refused> {
+    advance_to(cx, None, saga, input)
+}
+
+/// Folds one input into the saga, with the definition at hand that [`Act::Migrate`](crate::input::Act::Migrate) names.
+/// When the effects name a definition, the saga follows that from here on, and this one is it.
+///
+/// # Errors
+/// [`Refused`]: the saga is unchanged.
+pub fn advance_to(
+    cx: Context<'_>,
+    to: Option<&Definition>,
+    saga: &mut State,
+    input: &Input,
+) -> Result<Effects, Refused> {
     let mut before = saga.clone();
     if before.aligned(cx.definition).is_none() {
         return Err(Refused::Malformed("the saga has a step that its definition has not".into()));
     }
-    let mut after = before.clone();
-    let cx = Context { now: cx.now.max(saga.now), ..cx };
-    fold(cx, &mut after, input)?;
+    let mut cx = Context { now: cx.now.max(saga.now), ..cx };
+    let target = migrate::target(cx, to, &before, input)?;
+    let mut after = match target {
+        None => before.clone(),
+        Some(to) => {
+            (cx.definition, before) = (to, transfer::moved(&before, to));
+            before.clone()
+        }
+    };
+    let effects = match target {
+        None => {
+            fold(cx, &mut after, input)?;
+            Effects::between
+        }
+        Some(_) => {
+            migrate::fold(cx, &mut after);
+            Effects::moving
+        }
+    };
     after.version += 1;
     after.now = cx.now;
-    let effects = Effects::between(cx.definition, &before, &after);
+    let effects = effects(cx.definition, &before, &after);
     *saga = after;
     #[cfg(debug_assertions)]
     crate::invariants::check(cx.definition, saga).expect("the state keeps its invariants");

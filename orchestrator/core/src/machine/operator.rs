@@ -12,9 +12,7 @@ use crate::{
 const OPERATOR: &str = "OPERATOR";
 
 pub(super) fn fold(cx: Context<'_>, saga: &mut State, operator: &Operator) -> Result<(), Refused> {
-    if operator.expected_version != saga.version {
-        return Err(Refused::Moved { expected: operator.expected_version, found: saga.version });
-    }
+    is_seen(saga, operator)?;
     match operator.act.as_ref() {
         None => Err(Refused::Malformed("it says not what to do".into())),
         Some(Act::Retry(retry)) => again(cx, saga, &retry.step),
@@ -24,7 +22,15 @@ pub(super) fn fold(cx: Context<'_>, saga: &mut State, operator: &Operator) -> Re
         Some(Act::Cancel(_)) => cancel::fold(cx, saga),
         Some(Act::Pause(_)) => pause(cx, saga),
         Some(Act::Resume(_)) => resume(cx, saga),
+        // It is folded under what it moves to.
+        Some(Act::Migrate(_)) => Err(Refused::Malformed("a move has no target".into())),
     }
+}
+
+/// The person saw the saga as it is.
+pub(super) fn is_seen(saga: &State, operator: &Operator) -> Result<(), Refused> {
+    let (expected, found) = (operator.expected_version, saga.version);
+    if expected == found { Ok(()) } else { Err(Refused::Moved { expected, found }) }
 }
 
 fn no(why: impl Into<String>) -> Refused {

@@ -12,6 +12,7 @@ mod definitions;
 mod golden;
 mod history;
 mod invariants;
+mod migrate;
 mod operator;
 mod outcome_failed;
 mod outcome_run;

@@ -1,6 +1,6 @@
 //! The saga begins.
 
-use skald_core::{Input, definition::parse, input::Started};
+use skald_core::{Input, State, definition::parse, history, input::Started};
 
 use crate::{definitions::*, support::*};
 
@@ -128,4 +128,9 @@ fn history_keeps_the_request_s_hash_and_the_request_its_signals() {
     let row = skald_core::input::decode(&begun.rows[0].input).unwrap();
     let request_hash = skald_core::history::request_hash(&begun.request);
     assert_eq!(row, Input::Started(Started { request_hash, signals: vec![] }));
+}
+
+#[test]
+fn a_new_saga_is_what_no_rows_lead_to() {
+    assert_eq!(history::replay(&order(), ID, b"", &[]).unwrap(), State::new(&order()));
 }

@@ -8,10 +8,11 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use skald_core::{
-    CommandRef, Definition, Effects, Event, Input, Refused, State, advance, flight, history,
+    CommandRef, Definition, Effects, Event, Input, Refused, State, advance, advance_to, flight,
+    history::{self, Lineage},
     input::{
-        self, Act, Answer, CancelRequested, DeadlineFired, Done, Failure, No, Operator, Outcome, Payload,
-        Postponed, Request, Resolve, Retry, Signal, Skip, Unit, Verb,
+        self, Act, Answer, CancelRequested, DeadlineFired, Done, Failure, Migrate, No, Operator, Outcome,
+        Payload, Postponed, Request, Resolve, Retry, Signal, Skip, Unit, Verb,
     },
     invariants,
     machine::Context,
@@ -28,6 +29,8 @@ pub(crate) const ID: Uuid = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000
 #[derive(Clone)]
 pub(crate) struct Saga {
     pub(crate) definition: Arc<Definition>,
+    /// What it followed before.
+    pub(crate) left: Vec<Arc<Definition>>,
     pub(crate) id: Uuid,
     pub(crate) now: i64,
     pub(crate) state: State,
@@ -42,6 +45,7 @@ pub(crate) struct Saga {
 pub(crate) fn saga(definition: &Arc<Definition>) -> Saga {
     Saga {
         definition: definition.clone(),
+        left: Vec::new(),
         id: ID,
         now: T0,
         state: State::new(definition),
@@ -55,11 +59,23 @@ pub(crate) fn saga(definition: &Arc<Definition>) -> Saga {
 
 impl Saga {
     /// Folds any input, judges the result, and keeps what to compare.
-    pub(crate) fn input(mut self, input: Input) -> Saga {
+    pub(crate) fn input(self, input: Input) -> Saga {
+        self.folded(input, None)
+    }
+
+    fn folded(mut self, input: Input, to: Option<&Arc<Definition>>) -> Saga {
         assert!(self.last.is_ok() || self.looked_at, "a refusal that no test looked at: {}", self.said);
-        let before = self.state.clone();
+        let mut before = self.state.clone();
         let cx = Context { saga: self.id, definition: &self.definition, now: self.now };
-        self.last = advance(cx, &mut self.state, &input);
+        self.last = match to {
+            None => advance(cx, &mut self.state, &input),
+            Some(to) => advance_to(cx, Some(to), &mut self.state, &input),
+        };
+        if let Some(to) = to.filter(|_| self.last.is_ok()) {
+            self.left.push(std::mem::replace(&mut self.definition, to.clone()));
+            before.steps.retain(|step| to.index(&step.name).is_some());
+            before.aligned(to).expect("what it has not was taken out");
+        }
         self.looked_at = false;
         self.judge(&before, &input);
         self.said = match &self.last {
@@ -109,8 +125,15 @@ impl Saga {
     /// The recorded rows lead to the same state, digest by digest.
     #[track_caller]
     pub(crate) fn replays(&self) {
-        let replayed = history::replay(&self.definition, self.id, &self.request, &self.rows);
+        let known = self.known();
+        let replayed =
+            history::replay(Lineage::new(&self.definition, &known), self.id, &self.request, &self.rows);
         assert_eq!(replayed.expect("replay"), self.state);
+    }
+
+    /// Finds every definition that it ever followed.
+    pub(crate) fn known(&self) -> Vec<Arc<Definition>> {
+        self.left.iter().chain([&self.definition]).cloned().collect()
     }
 
     /// Everything that followed from the last input.
@@ -169,6 +192,14 @@ impl Saga {
     pub(crate) fn act_on(self, expected_version: u32, act: Act) -> Saga {
         let (request_id, reason) = ("r1".into(), "because".into());
         self.input(Input::Operator(Operator { request_id, expected_version, reason, act: Some(act) }))
+    }
+
+    /// An operator moves it to another definition.
+    pub(crate) fn moved_to(self, to: &Arc<Definition>) -> Saga {
+        let migrate = Migrate { from: self.definition.hash().into(), to: to.hash().into() };
+        let (expected_version, reason) = (self.state.version, "because".into());
+        let (request_id, act) = ("r1".into(), Some(Act::Migrate(migrate)));
+        self.folded(Input::Operator(Operator { request_id, expected_version, reason, act }), Some(to))
     }
 
     pub(crate) fn retried(self, step: &str) -> Saga {
@@ -355,6 +386,10 @@ pub(crate) fn change(definition: &Definition, before: &State, after: &State, eff
         .unwrap();
     for event in &effects.events {
         writeln!(out, "event {}", event_line(event.event.as_ref().expect("an event"))).unwrap();
+    }
+    if !effects.definition.is_empty() {
+        assert_eq!(effects.definition, definition.hash(), "it follows what it says");
+        writeln!(out, "follow {} {}", definition.name, definition.version).unwrap();
     }
     out
 }

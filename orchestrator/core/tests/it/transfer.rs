@@ -74,7 +74,11 @@ fn what_was_entered_binds() {
             .replace("needs = [\"pay\"]\n", ""),
     )
     .expect("sound");
-    moves(&charging(), &without_pay, &["pay was entered and is removed"]);
+    moves(
+        &charging(),
+        &without_pay,
+        &["charge is in flight: needs: pay becomes nothing", "pay was entered and is removed"],
+    );
     let not_yet = saga(&order()).started();
     moves(&not_yet, &without_pay, &[]);
     // But a signal that was kept for it would be lost.
@@ -140,8 +144,23 @@ fn a_result_that_was_not_kept_cannot_be_needed() {
 fn on_its_way_back_nobody_needs_a_result() {
     let committing = charging().succeeded("charge").signal("fulfil", "f");
     let greedy = with("needs = [\"reserve\"]", "needs = [\"reserve\", \"fulfil\"]");
-    moves(&committing, &greedy, &["commit needs the result of fulfil, which was not kept"]);
+    moves(
+        &committing,
+        &greedy,
+        &[
+            "commit is in flight: needs: reserve becomes fulfil, reserve",
+            "commit needs the result of fulfil, which was not kept",
+        ],
+    );
     moves(&committing.until_due().fired().sealed("commit"), &greedy, &[]);
+}
+
+#[test]
+fn a_command_in_flight_is_sent_again_as_it_was() {
+    let bare = with("needs = [\"pay\"]\n", "");
+    moves(&charging(), &bare, &["charge is in flight: needs: pay becomes nothing"]);
+    moves(&saga(&order()).started(), &bare, &[]);
+    moves(&charging().succeeded("charge"), &bare, &[]);
 }
 
 #[test]

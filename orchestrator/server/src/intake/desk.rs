@@ -246,6 +246,22 @@ impl Desk {
         self.shared.registry.get(id).ok_or_else(|| Status::internal(format!("definition {id} is not stored")))
     }
 
+    /// The version of a definition with this hash, with its id; None: none is stored.
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub(crate) async fn definition_with(
+        &self,
+        hash: &[u8],
+    ) -> Result<Option<(i32, Arc<Definition>)>, Status> {
+        if let Some(known) = self.shared.registry.with_hash(hash) {
+            return Ok(Some(known));
+        }
+        let mut conn = self.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+        self.shared.registry.refresh(&mut conn).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        Ok(self.shared.registry.with_hash(hash))
+    }
+
     /// What the rows of a list follow.
     pub(crate) fn definitions(&self) -> Definitions<'_> {
         Definitions { desk: self, missing: BTreeSet::new() }

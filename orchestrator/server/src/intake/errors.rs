@@ -6,7 +6,7 @@ use skald_core::machine::Refused;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-use crate::job::Reply;
+use crate::{job::Reply, store::definition::Freeze};
 
 /// When to come back after RESOURCE_EXHAUSTED.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -81,6 +81,21 @@ pub fn not_allowed(what: &str, id: &str, why: &str, stands: Option<&str>) -> Sta
     Status::with_error_details(Code::FailedPrecondition, message, details)
 }
 
+/// No new saga of a definition is taken: FAILED_PRECONDITION with google.rpc.PreconditionFailure, whose one violation has
+/// the definition's name as its subject and the reason as its description.
+pub fn frozen(freeze: &Freeze) -> Status {
+    let Freeze { name, at, by, reason } = freeze;
+    let since = std::time::UNIX_EPOCH + Duration::from_millis(at.unsigned_abs());
+    let since = humantime::format_rfc3339_seconds(since);
+    let violation = PreconditionViolation::new("FROZEN", name, reason);
+    let details = ErrorDetails::with_precondition_failure([violation]);
+    let message = format!(
+        "nothing was stored: no new saga of {name} is taken, {by} froze it at {since} ({reason}). Those under way go on; \
+         repeat with the same key once it is thawed (skald definition thaw {name})"
+    );
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
 /// A reply that is no success.
 pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
     match reply {
@@ -88,6 +103,7 @@ pub fn refused(reply: Reply, what: &str, id: &str) -> Status {
         Reply::Quarantined => Status::failed_precondition(format!(
             "{what} {id} is quarantined: an input of it could not be handled, an operator must look"
         )),
+        Reply::Frozen(freeze) => frozen(&freeze),
         Reply::Refused(Refused::NotAllowed(why)) => not_allowed(what, id, &why, None),
         Reply::Refused(Refused::Malformed(why)) => Status::invalid_argument(format!("{what} {id}: {why}")),
         Reply::Refused(other) => Status::failed_precondition(format!("{what} {id}: {other}")),

@@ -56,6 +56,16 @@ pub fn key(bad: &mut BadFields, field: &str, value: &str) {
     );
 }
 
+/// What a hash must be.
+pub const HASH: &str = "must be 64 hexadecimal digits";
+
+/// SHA-256 from its hexadecimal digits.
+pub fn hash(text: &str) -> Option<Vec<u8>> {
+    let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let byte = |i: usize| u8::from_str_radix(&text[i..i + 2], 16).ok();
+    digits.then(|| (0..64).step_by(2).filter_map(byte).collect())
+}
+
 /// A SKU: 1 to 64 characters of `[A-Za-z0-9._-]`.
 fn sku(bad: &mut BadFields, field: &str, value: &str) {
     let legal = value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));

@@ -282,6 +282,10 @@ fn operator(operator: &Operator) -> String {
         Some(act @ (Act::Compensate(_) | Act::Cancel(_) | Act::Pause(_) | Act::Resume(_))) => {
             act.name().to_lowercase()
         }
+        Some(Act::Migrate(m)) => {
+            let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            format!("migrate from definition {:.12} to {:.12}", hex(&m.from), hex(&m.to))
+        }
     };
     format!("{what}: {}", operator.reason)
 }

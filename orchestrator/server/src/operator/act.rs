@@ -1,10 +1,11 @@
 //! Verbs on one saga. A dry run folds the action into a copy; executing hands the same action to the worker, which takes
 //! it only on the version that the dry run was for, so that exactly this happens or nothing.
 
+use std::sync::Arc;
+
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 use skald_core::{
-    CommandRef, Definition, Effects, Input, Refused, State, advance,
+    CommandRef, Definition, Effects, Input, Refused, State, advance_to,
     input::{self, Act, Operator, Unit},
     machine::Context,
     state,
@@ -13,7 +14,7 @@ use skald_proto::admin::v1 as wire;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::Signed;
+use super::{Signed, once};
 use crate::{
     bus::wire::payload,
     intake::{
@@ -22,7 +23,7 @@ use crate::{
         validate, view,
     },
     job::{Ask, Operation, Reply},
-    store::{action, read::Shown},
+    store::{action::Action, read::Shown},
 };
 
 /// Of what happened since, so much is told.
@@ -35,15 +36,51 @@ pub(super) struct Foreseen {
     pub(super) effects: Effects,
 }
 
+/// An action that would be taken now.
+struct Looked {
+    row: Shown,
+    definition: Arc<Definition>,
+    foreseen: Foreseen,
+    operator: Operator,
+    /// Of a move.
+    to: Option<(i32, Arc<Definition>)>,
+}
+
+impl Looked {
+    fn told(&self, desk: &Desk) -> wire::ActResponse {
+        let Some((_, to)) = &self.to else { return told(desk, &self.definition, &self.foreseen) };
+        let definition = format!("{}@{}", to.name, to.version);
+        wire::ActResponse { definition, ..told(desk, to, &self.foreseen) }
+    }
+}
+
 pub(super) async fn act(desk: &Desk, request: wire::ActRequest) -> Result<wire::ActResponse, Status> {
     let (saga, operator) = checked(&request)?;
-    let digest =
-        Sha256::digest(wire::ActRequest { dry_run: false, ..request.clone() }.encode_to_vec()).to_vec();
-    if !request.dry_run
-        && let Some(first) = first_answer(desk, &request.request_id, &digest).await?
-    {
-        return Ok(first);
+    if request.dry_run {
+        let looked = look(desk, &request, saga, operator).await?;
+        return Ok(wire::ActResponse { version: looked.row.version, ..looked.told(desk) });
     }
+    let verb = operator.act.as_ref().map_or("", Act::name);
+    let record = once::record(&signed(&request), verb, Some(saga), &request);
+    let mut conn = desk.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
+    let first = once::first(&mut conn, &record).await?;
+    drop(conn);
+    if let Some(first) = first {
+        return Ok(again(first));
+    }
+    match decide(desk, &request, saga, operator, &record).await {
+        Ok(answer) => Ok(answer),
+        Err(why) => once::refuse(desk, &record, why).await.map(again),
+    }
+}
+
+/// The saga as it stands, if that is what the person saw, and what would follow.
+async fn look(
+    desk: &Desk,
+    request: &wire::ActRequest,
+    saga: Uuid,
+    mut operator: Operator,
+) -> Result<Looked, Status> {
     let row = desk.read("saga", saga).await?;
     if row.version != request.expected_version {
         return Err(moved_on(desk, saga, request.expected_version, row.version).await);
@@ -52,20 +89,50 @@ pub(super) async fn act(desk: &Desk, request: wire::ActRequest) -> Result<wire::
         return Err(errors::refused(Reply::Quarantined, "saga", &request.saga_id));
     }
     let definition = desk.definition(row.definition_id).await?;
+    let to = target(desk, &mut operator, request, &definition).await?;
     let now = desk.shared.clock.now_ms();
-    let foreseen = foresee(&definition, &row, now, Input::Operator(operator.clone()))?;
+    let next = to.as_ref().map(|(_, to)| to.as_ref());
+    let foreseen = foresee(&definition, next, &row, now, Input::Operator(operator.clone()))?;
     let foreseen = foreseen.map_err(|why| refused(&row, &definition, why))?;
-    let mut answer = told(&definition, &foreseen);
-    if request.dry_run {
-        answer.version = row.version;
-        return Ok(answer);
+    Ok(Looked { row, definition, foreseen, operator, to })
+}
+
+/// The definition that a move names, with its id; what the saga follows now becomes part of the move.
+async fn target(
+    desk: &Desk,
+    operator: &mut Operator,
+    request: &wire::ActRequest,
+    definition: &Definition,
+) -> Result<Option<(i32, Arc<Definition>)>, Status> {
+    let Some(Act::Migrate(migrate)) = &mut operator.act else { return Ok(None) };
+    let to = desk.definition_with(&migrate.to).await?;
+    let unknown = || errors::not_found("definition with the hash", asked_hash(request));
+    migrate.from = definition.hash().into();
+    Ok(Some(to.ok_or_else(unknown)?))
+}
+
+fn asked_hash(request: &wire::ActRequest) -> &str {
+    match request.action.as_ref().and_then(|action| action.verb.as_ref()) {
+        Some(wire::action::Verb::Migrate(migrate)) => &migrate.definition_hash,
+        _ => "",
     }
-    let signed = signed(&request);
-    let operation =
-        Operation { operator, actor: request.actor.clone(), digest, answer: answer.encode_to_vec() };
-    match desk.ask(saga, signed.name(), Ask::Operate(Box::new(operation))).await? {
+}
+
+async fn decide(
+    desk: &Desk,
+    request: &wire::ActRequest,
+    saga: Uuid,
+    operator: Operator,
+    record: &Action,
+) -> Result<wire::ActResponse, Status> {
+    let looked = look(desk, request, saga, operator).await?;
+    let answer = looked.told(desk);
+    let Looked { row, definition, operator, to, .. } = looked;
+    let record = Action { answer: answer.encode_to_vec(), ..record.clone() };
+    let operation = Operation { operator, record: record.clone(), to };
+    match desk.ask(saga, signed(request).name(), Ask::Operate(Box::new(operation))).await? {
         Reply::Accepted => Ok(answer),
-        Reply::Answered(first) => again(&first),
+        Reply::Answered(first) => once::told(&record, *first)?.map(again).ok_or_else(errors::unavailable),
         Reply::Refused(Refused::Moved { expected, found }) => {
             Err(moved_on(desk, saga, expected as i32, found as i32).await)
         }
@@ -101,7 +168,7 @@ pub(super) fn check_action(bad: &mut BadFields, action: Option<&wire::Action>) {
     bad.check(
         verb.is_some(),
         "action",
-        "must have a verb: retry, skip, resolve, compensate, cancel, pause, resume",
+        "must have a verb: retry, skip, resolve, compensate, cancel, pause, resume, migrate",
     );
     match verb {
         Some(Verb::Skip(skip)) => {
@@ -115,6 +182,10 @@ pub(super) fn check_action(bad: &mut BadFields, action: Option<&wire::Action>) {
             validate::text(bad, "action.resolve.evidence", &resolve.evidence, 1, 1024);
         }
         Some(Verb::Retry(retry)) => validate::text(bad, "action.retry.step", &retry.step, 0, 64),
+        Some(Verb::Migrate(migrate)) => {
+            let hash = validate::hash(&migrate.definition_hash);
+            bad.check(hash.is_some(), "action.migrate.definition_hash", validate::HASH);
+        }
         _ => {}
     }
 }
@@ -137,6 +208,10 @@ fn core(action: wire::Action) -> Option<Act> {
         Verb::Cancel(_) => Act::Cancel(Unit {}),
         Verb::Pause(_) => Act::Pause(Unit {}),
         Verb::Resume(_) => Act::Resume(Unit {}),
+        Verb::Migrate(m) => {
+            let to = validate::hash(&m.definition_hash).unwrap_or_default();
+            Act::Migrate(input::Migrate { from: Vec::new(), to })
+        }
     })
 }
 
@@ -146,6 +221,7 @@ fn core(action: wire::Action) -> Option<Act> {
 /// INTERNAL: the stored state can't be read.
 pub(super) fn foresee(
     definition: &Definition,
+    to: Option<&Definition>,
     row: &Shown,
     now: i64,
     input: Input,
@@ -154,36 +230,41 @@ pub(super) fn foresee(
     let before = state::decode(row.format as u32, &row.state).map_err(unreadable)?;
     let mut after = before.clone();
     let cx = Context { saga: row.id, definition, now };
-    let folded = advance(cx, &mut after, &input);
+    let folded = advance_to(cx, to, &mut after, &input);
     Ok(folded.map(|effects| Foreseen { before, after, effects }))
 }
 
 /// What follows, for the caller.
-pub(super) fn told(definition: &Definition, foreseen: &Foreseen) -> wire::ActResponse {
+pub(super) fn told(desk: &Desk, definition: &Definition, foreseen: &Foreseen) -> wire::ActResponse {
     let Foreseen { before, after, effects } = foreseen;
     // A resumed saga sends what was in flight as well.
-    let commands = effects.commands.iter().map(|command| planned(definition, command)).collect();
-    let changed = before.steps.iter().zip(&after.steps).filter(|(was, is)| was.status != is.status);
-    let steps = changed.map(|(was, is)| wire::StepChange {
+    let commands = effects.commands.iter().map(|command| planned(desk, definition, command)).collect();
+    // A move may bring steps, which waited nowhere before.
+    let was = |name: &str| before.steps.iter().find(|step| step.name == *name).map_or(0, |step| step.status);
+    let steps = after.steps.iter().map(|is| wire::StepChange {
         step: is.name.clone(),
-        from: was.status,
+        from: was(&is.name),
         to: is.status,
         vouched: is.vouched,
     });
+    let steps = steps.filter(|step| step.from != step.to);
     wire::ActResponse {
         version: after.version as i32,
         commands,
         status: after.shown() as i32,
         steps: steps.collect(),
         repeated: false,
+        definition: String::new(),
     }
 }
 
-pub(super) fn planned(definition: &Definition, command: &CommandRef) -> wire::PlannedCommand {
+fn planned(desk: &Desk, definition: &Definition, command: &CommandRef) -> wire::PlannedCommand {
     let step = definition.index(&command.step).map(|i| &definition.steps[i]);
     let undo = matches!(command.verb(), input::Verb::Undo | input::Verb::SealUndo);
+    let participant = step.map(|s| s.participant.clone()).unwrap_or_default();
     wire::PlannedCommand {
-        participant: step.map(|s| s.participant.clone()).unwrap_or_default(),
+        frozen: desk.shared.frozen.of(&participant).is_some(),
+        participant,
         step: command.step.clone(),
         verb: command.verb().name().to_owned(),
         action: step.map(|s| if undo { s.undo.clone() } else { s.action.clone() }).unwrap_or_default(),
@@ -192,20 +273,8 @@ pub(super) fn planned(definition: &Definition, command: &CommandRef) -> wire::Pl
     }
 }
 
-/// The answer that this request id got before.
-async fn first_answer(desk: &Desk, id: &str, digest: &[u8]) -> Result<Option<wire::ActResponse>, Status> {
-    let mut conn = desk.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
-    let known = action::answered(&mut conn, &[id.to_owned()]).await.map_err(|e| errors::unreadable(&e))?;
-    match known.first() {
-        None => Ok(None),
-        Some(first) if first.request == digest => again(&first.answer).map(Some),
-        Some(_) => Err(errors::refused(Reply::RequestTaken, "action", id)),
-    }
-}
-
-fn again(first: &[u8]) -> Result<wire::ActResponse, Status> {
-    let answer = wire::ActResponse::decode(first).map_err(|e| Status::internal(e.to_string()))?;
-    Ok(wire::ActResponse { repeated: true, ..answer })
+fn again(first: wire::ActResponse) -> wire::ActResponse {
+    wire::ActResponse { repeated: true, ..first }
 }
 
 /// ABORTED, with what happened since.

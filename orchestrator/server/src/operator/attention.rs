@@ -1,11 +1,11 @@
 //! The operators' inbox: what needs a person, in groups and in pages, and who looks after it.
 
-use skald_kit::pg;
 use skald_proto::admin::v1::{self as wire, AttentionKind};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::{Signed, once};
 use crate::{
     intake::{
         Desk,
@@ -66,31 +66,47 @@ pub(super) async fn take(
     desk: &Desk,
     request: wire::TakeAttentionRequest,
 ) -> Result<wire::TakeAttentionResponse, Status> {
-    let wire::TakeAttentionRequest { saga_id, step, actor, note, .. } = &request;
-    let key = key(saga_id, step, request.kind, actor, note)?;
-    let item = change(desk, &key, |item| {
+    let wire::TakeAttentionRequest { saga_id, step, actor, note, request_id, .. } = &request;
+    let key = key(saga_id, step, request.kind, actor, note, request_id)?;
+    let signed = Signed { request_id, actor, reason: note };
+    let record = once::record(&signed, "TAKE_ATTENTION", Some(key.saga_id), &request);
+    let mut conn = once::connect(desk).await?;
+    let mut tx = match once::begin(&mut conn, &record).await? {
+        Ok(tx) => tx,
+        Err(first) => return Ok(wire::TakeAttentionResponse { repeated: true, ..first }),
+    };
+    let item = change(&mut tx, &key, |item| {
         if !item.taken_by.is_empty() && item.taken_by != *actor {
             return Err(held(item));
         }
         Ok((actor.clone(), note.clone()))
     });
-    Ok(wire::TakeAttentionResponse { item: Some(item.await?) })
+    let done = item.await.map(|item| wire::TakeAttentionResponse { item: Some(item), repeated: false });
+    once::end(tx, &record, done).await
 }
 
 pub(super) async fn release(
     desk: &Desk,
     request: wire::ReleaseAttentionRequest,
 ) -> Result<wire::ReleaseAttentionResponse, Status> {
-    let wire::ReleaseAttentionRequest { saga_id, step, actor, note, taken_by, .. } = &request;
-    let key = key(saga_id, step, request.kind, actor, note)?;
+    let wire::ReleaseAttentionRequest { saga_id, step, actor, note, taken_by, request_id, .. } = &request;
+    let key = key(saga_id, step, request.kind, actor, note, request_id)?;
     let whose = if taken_by.is_empty() { actor } else { taken_by };
-    let item = change(desk, &key, |item| {
+    let signed = Signed { request_id, actor, reason: note };
+    let record = once::record(&signed, "RELEASE_ATTENTION", Some(key.saga_id), &request);
+    let mut conn = once::connect(desk).await?;
+    let mut tx = match once::begin(&mut conn, &record).await? {
+        Ok(tx) => tx,
+        Err(first) => return Ok(wire::ReleaseAttentionResponse { repeated: true, ..first }),
+    };
+    let item = change(&mut tx, &key, |item| {
         if !item.taken_by.is_empty() && item.taken_by != *whose {
             return Err(held(item));
         }
         Ok((String::new(), if note.is_empty() { item.note.clone() } else { note.clone() }))
     });
-    Ok(wire::ReleaseAttentionResponse { item: Some(item.await?) })
+    let done = item.await.map(|item| wire::ReleaseAttentionResponse { item: Some(item), repeated: false });
+    once::end(tx, &record, done).await
 }
 
 fn held(item: &Item) -> Status {
@@ -104,15 +120,12 @@ fn held(item: &Item) -> Status {
 
 /// Changes who looks after an item, and the note, as `decide` says of what stands there.
 async fn change(
-    desk: &Desk,
+    conn: &mut PgConnection,
     key: &Key,
     decide: impl FnOnce(&Item) -> Result<(String, String), Status>,
 ) -> Result<wire::Attention, Status> {
     let unreadable = |e: sqlx::Error| errors::unreadable(&e);
-    let mut conn: PgConnection =
-        pg::connection(&desk.shared.config.postgres.url).await.map_err(unreadable)?;
-    let mut tx = conn.begin().await.map_err(unreadable)?;
-    let item = attention::lock(&mut tx, key).await.map_err(unreadable)?;
+    let item = attention::lock(conn, key).await.map_err(unreadable)?;
     let gone = || {
         Status::not_found(format!(
             "no {} of step {:?} of saga {} is in the inbox: it was dealt with, or never was there",
@@ -121,12 +134,11 @@ async fn change(
     };
     let item = item.ok_or_else(gone)?;
     let (taken_by, note) = decide(&item)?;
-    attention::hold(&mut tx, key, &taken_by, &note).await.map_err(unreadable)?;
-    tx.commit().await.map_err(unreadable)?;
+    attention::hold(conn, key, &taken_by, &note).await.map_err(unreadable)?;
     Ok(shown(Item { taken_by, note, ..item }))
 }
 
-fn key(saga: &str, step: &str, kind: i32, actor: &str, note: &str) -> Result<Key, Status> {
+fn key(saga: &str, step: &str, kind: i32, actor: &str, note: &str, request_id: &str) -> Result<Key, Status> {
     let mut bad = BadFields::default();
     let saga_id = validate::id(&mut bad, "saga_id", saga);
     validate::text(&mut bad, "step", step, 0, 64);
@@ -134,6 +146,7 @@ fn key(saga: &str, step: &str, kind: i32, actor: &str, note: &str) -> Result<Key
     bad.check(kind != 0, "kind", "is missing");
     validate::text(&mut bad, "actor", actor, 1, 128);
     validate::text(&mut bad, "note", note, 0, 1024);
+    validate::key(&mut bad, "request_id", request_id);
     bad.into_result()?;
     Ok(Key { saga_id, step: step.to_owned(), kind: named.unwrap_or_default() })
 }

@@ -24,6 +24,10 @@ use crate::{
 
 /// Sagas of which a dry run tells what would follow.
 const EXAMPLES: i64 = 5;
+/// Sagas per second that a job may have.
+pub(super) const RATES: std::ops::RangeInclusive<f64> = 0.1..=1000.0;
+/// The same in words.
+pub(super) const RATE: &str = "must be 0.1 to 1000";
 /// How often a job takes its next sagas.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -48,14 +52,30 @@ pub(super) async fn start(
     if request.dry_run {
         return Ok(wire::StartBulkResponse { bulk: None, count, examples });
     }
-    let begun = bulk::begin(&mut conn, &request.request_id, &stored, &filter).await.map_err(unreadable)?;
-    let job = one(&mut conn, &request.request_id).await?.ok_or_else(errors::unavailable)?;
-    if !begun {
-        return again(&mut conn, &job, &stored).await;
+    let begun = begin(&mut conn, &request.request_id, &stored, &filter).await?;
+    Ok(wire::StartBulkResponse { count: begun.total, bulk: Some(begun), examples })
+}
+
+/// Begins a job with the sagas that fit now, or finds the one that has its name and is the same.
+///
+/// # Errors
+/// ALREADY_EXISTS: the name stands for another one; UNAVAILABLE.
+pub(super) async fn begin(
+    conn: &mut PgConnection,
+    name: &str,
+    stored: &[u8],
+    filter: &Filter,
+) -> Result<wire::Bulk, Status> {
+    let begun = bulk::begin(conn, name, stored, filter).await.map_err(|e| errors::unreadable(&e))?;
+    let job = one(conn, name).await?.ok_or_else(errors::unavailable)?;
+    if job.request != stored {
+        return Err(errors::refused(Reply::RequestTaken, "job", name));
     }
-    let shown = shown(&mut conn, &job).await?;
-    tracing::info!(job = job.request_id, actor = request.actor, sagas = shown.total, "a bulk job begins");
-    Ok(wire::StartBulkResponse { count: shown.total, bulk: Some(shown), examples })
+    let shown = shown(conn, &job).await?;
+    if begun {
+        tracing::info!(job = name, actor = shown.actor, sagas = shown.total, "a bulk job begins");
+    }
+    Ok(shown)
 }
 
 /// The name stands for this job, or for another one.
@@ -76,8 +96,7 @@ fn checked(desk: &Desk, request: &wire::StartBulkRequest) -> Result<Filter, Stat
     let wire::StartBulkRequest { request_id, actor, reason, .. } = request;
     Signed { request_id, actor, reason }.check(&mut bad);
     act::check_action(&mut bad, request.action.as_ref());
-    let rate = (0.1..=1000.0).contains(&request.per_second);
-    bad.check(request.dry_run || rate, "per_second", "must be 0.1 to 1000");
+    bad.check(request.dry_run || RATES.contains(&request.per_second), "per_second", RATE);
     let given = request.filter.clone().unwrap_or_default();
     let status = SagaStatus::try_from(given.status);
     bad.check(status.is_ok(), "filter.status", "is not a status of a saga");

@@ -181,9 +181,9 @@ impl Page<'_> {
             let operator =
                 Operator { expected_version: self.state.version, act: Some(act), ..Default::default() };
             let now = self.desk.shared.clock.now_ms();
-            let foreseen = act::foresee(self.definition, self.row, now, Input::Operator(operator))?;
+            let foreseen = act::foresee(self.definition, None, self.row, now, Input::Operator(operator))?;
             let Ok(foreseen) = foreseen else { continue };
-            let told = act::told(self.definition, &foreseen);
+            let told = act::told(self.desk, self.definition, &foreseen);
             let text = words(&told);
             possible.push(wire::Possible {
                 action: Some(wire::Action { verb: Some(action) }),
@@ -228,7 +228,10 @@ fn words(told: &wire::ActResponse) -> String {
     let mut parts: Vec<String> =
         told.steps.iter().map(|s| format!("{} becomes {}", s.step, name(s.to))).collect();
     let sends = told.commands.iter();
-    parts.extend(sends.map(|c| format!("{} of {} goes to {}", c.verb, c.step, c.participant)));
+    parts.extend(sends.map(|c| {
+        let waits = if c.frozen { ", which is frozen: it waits" } else { "" };
+        format!("{} of {} goes to {}{waits}", c.verb, c.step, c.participant)
+    }));
     parts.push(format!("the saga is {}", told.status().as_str_name().trim_start_matches("SAGA_STATUS_")));
     parts.join(", ")
 }

@@ -1,13 +1,10 @@
 //! Participants that get no commands, and of whose steps no deadline fires, until somebody thaws them.
 
-use prost::Message as _;
-use sha2::{Digest as _, Sha256};
-use skald_kit::pg;
 use skald_proto::admin::v1 as wire;
 use sqlx::{Connection as _, PgConnection};
 use tonic::Status;
 
-use super::Signed;
+use super::{Signed, once};
 use crate::{
     intake::{
         Desk,
@@ -22,9 +19,10 @@ pub(super) async fn freeze(
     desk: &Desk,
     request: wire::FreezeParticipantRequest,
 ) -> Result<wire::FreezeParticipantResponse, Status> {
-    let digest = Sha256::digest(request.encode_to_vec()).to_vec();
     let wire::FreezeParticipantRequest { participant: name, request_id, actor, reason } = &request;
-    change(desk, "FREEZE", name, &Signed { request_id, actor, reason }, digest).await?;
+    let signed = Signed { request_id, actor, reason };
+    let record = once::record(&signed, format!("FREEZE {name}"), None, &request);
+    change(desk, true, name, &signed, record).await?;
     Ok(wire::FreezeParticipantResponse { participant: Some(shown(desk, name)) })
 }
 
@@ -32,9 +30,10 @@ pub(super) async fn thaw(
     desk: &Desk,
     request: wire::ThawParticipantRequest,
 ) -> Result<wire::ThawParticipantResponse, Status> {
-    let digest = Sha256::digest(request.encode_to_vec()).to_vec();
     let wire::ThawParticipantRequest { participant: name, request_id, actor, reason } = &request;
-    change(desk, "THAW", name, &Signed { request_id, actor, reason }, digest).await?;
+    let signed = Signed { request_id, actor, reason };
+    let record = once::record(&signed, format!("THAW {name}"), None, &request);
+    change(desk, false, name, &signed, record).await?;
     Ok(wire::ThawParticipantResponse { participant: Some(shown(desk, name)) })
 }
 
@@ -58,10 +57,10 @@ fn shown(desk: &Desk, name: &str) -> wire::Participant {
 /// In one transaction with the record of the action; this instance knows at once, the others within a second.
 async fn change(
     desk: &Desk,
-    verb: &str,
+    frozen: bool,
     name: &str,
     signed: &Signed<'_>,
-    digest: Vec<u8>,
+    record: action::Action,
 ) -> Result<(), Status> {
     let mut bad = BadFields::default();
     signed.check(&mut bad);
@@ -69,18 +68,8 @@ async fn change(
     let names = || known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     bad.check(known.contains(name), "participant", format!("no definition names it; known: {}", names()));
     bad.into_result()?;
-    let record = action::Action {
-        request_id: signed.request_id.to_owned(),
-        saga: None,
-        verb: format!("{verb} {name}"),
-        actor: signed.actor.to_owned(),
-        reason: signed.reason.to_owned(),
-        request: digest,
-        answer: Vec::new(),
-    };
-    let mut conn =
-        pg::connection(&desk.shared.config.postgres.url).await.map_err(|e| errors::unreadable(&e))?;
-    let done = store(&mut conn, verb, name, signed, &record).await.map_err(|e| errors::unreadable(&e))?;
+    let mut conn = once::connect(desk).await?;
+    let done = store(&mut conn, frozen, name, signed, &record).await.map_err(|e| errors::unreadable(&e))?;
     desk.shared.refresh_frozen(&mut conn).await.map_err(|e| errors::unreadable(&e))?;
     let _ = conn.close().await;
     if done { Ok(()) } else { Err(errors::refused(Reply::RequestTaken, "action", signed.request_id)) }
@@ -89,7 +78,7 @@ async fn change(
 /// False: the request id was used for something else.
 async fn store(
     conn: &mut PgConnection,
-    verb: &str,
+    frozen: bool,
     name: &str,
     signed: &Signed<'_>,
     record: &action::Action,
@@ -97,9 +86,9 @@ async fn store(
     let mut tx = conn.begin().await?;
     let known = action::answered(&mut tx, std::slice::from_ref(&record.request_id)).await?;
     if let Some(first) = known.first() {
-        return Ok(first.request == record.request);
+        return Ok(first.is(&record.verb, &record.request));
     }
-    if verb == "FREEZE" {
+    if frozen {
         participant::freeze(&mut tx, name, signed.actor, signed.reason).await?;
     } else {
         participant::thaw(&mut tx, name).await?;

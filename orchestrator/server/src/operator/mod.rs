@@ -4,7 +4,9 @@
 //! - [`act`]: verbs on one saga, with dry runs
 //! - [`bulk`]: the same on many, at a rate
 //! - [`explain`]: one page about a saga
-//! - [`freeze`]: participants that get no commands
+//! - [`freeze`]: participants that get no commands; [`definitions`]: definitions of which no new saga is taken
+//! - [`migrate`]: sagas that go on under another version of their definition
+//! - [`once`]: a request id is one action, answered or refused
 //! - [`participants`]: what they have of a saga, asked at their own desks
 //! - [`quarantine`]: sagas that take no inputs
 //! - [`attention`]: the inbox: what needs a person
@@ -15,10 +17,13 @@
 mod act;
 mod attention;
 pub(crate) mod bulk;
+mod definitions;
 mod envelope;
 mod explain;
 mod freeze;
 mod letters;
+mod migrate;
+mod once;
 mod participants;
 mod quarantine;
 mod redrive;
@@ -71,6 +76,34 @@ impl AdminService for Desk {
         _: Request<wire::ListParticipantsRequest>,
     ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
         Ok(Response::new(freeze::list(self)))
+    }
+
+    async fn freeze_definition(
+        &self,
+        request: Request<wire::FreezeDefinitionRequest>,
+    ) -> Result<Response<wire::FreezeDefinitionResponse>, Status> {
+        definitions::freeze(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn thaw_definition(
+        &self,
+        request: Request<wire::ThawDefinitionRequest>,
+    ) -> Result<Response<wire::ThawDefinitionResponse>, Status> {
+        definitions::thaw(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_definitions(
+        &self,
+        _: Request<wire::ListDefinitionsRequest>,
+    ) -> Result<Response<wire::ListDefinitionsResponse>, Status> {
+        definitions::list(self).await.map(Response::new)
+    }
+
+    async fn migrate_definition(
+        &self,
+        request: Request<wire::MigrateDefinitionRequest>,
+    ) -> Result<Response<wire::MigrateDefinitionResponse>, Status> {
+        migrate::migrate(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn start_bulk(

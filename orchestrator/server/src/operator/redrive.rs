@@ -4,23 +4,21 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
-use skald_kit::{kafka::Record, pg};
+use skald_kit::kafka::Record;
 use skald_proto::admin::v1 as wire;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
 
-use super::{Signed, envelope::Envelope, letters};
+use super::{Signed, envelope::Envelope, letters, once};
 use crate::{
     bus::topics,
     intake::{
         Desk,
         errors::{self, BadFields},
     },
-    job::Reply,
     store::{
-        action::{self, Claim},
+        action,
         dead_letter::{self, Filter, Kept},
     },
 };
@@ -58,7 +56,7 @@ pub(super) async fn redrive(
     let filter = chosen(&mut bad, &request.ids, &request.filter);
     bad.into_result()?;
     let unreadable = |e: sqlx::Error| errors::unreadable(&e);
-    let mut conn = pg::connection(&desk.shared.config.postgres.url).await.map_err(unreadable)?;
+    let mut conn = once::connect(desk).await?;
     let mut answer = wire::RedriveDeadLettersResponse::default();
     if request.dry_run {
         for id in which(&mut conn, &filter).await.map_err(unreadable)? {
@@ -67,15 +65,9 @@ pub(super) async fn redrive(
         }
         return Ok(answer);
     }
-    let record = record(&signed, "REDRIVE_DEAD_LETTERS", request.encode_to_vec());
-    match action::claim(&mut conn, &record).await.map_err(unreadable)? {
-        Claim::Taken => return Err(errors::refused(Reply::RequestTaken, "action", request_id)),
-        Claim::Answered(first) => {
-            let first = wire::RedriveDeadLettersResponse::decode(first.as_slice());
-            let first = first.map_err(|e| Status::internal(e.to_string()))?;
-            return Ok(wire::RedriveDeadLettersResponse { repeated: true, ..first });
-        }
-        Claim::Mine => {}
+    let record = once::record(&signed, "REDRIVE_DEAD_LETTERS", None, &request);
+    if let Some(first) = once::claim::<wire::RedriveDeadLettersResponse>(&mut conn, &record).await? {
+        return Ok(wire::RedriveDeadLettersResponse { repeated: true, ..first });
     }
     answer.redriven = dead_letter::settled_by(&mut conn, request_id).await.map_err(unreadable)?;
     let per_second = if request.per_second == 0 { RATE } else { request.per_second };
@@ -113,24 +105,16 @@ pub(super) async fn discard(
     let filter = chosen(&mut bad, &request.ids, &request.filter);
     bad.into_result()?;
     let unreadable = |e: sqlx::Error| errors::unreadable(&e);
-    let mut conn = pg::connection(&desk.shared.config.postgres.url).await.map_err(unreadable)?;
-    let mut tx = conn.begin().await.map_err(unreadable)?;
-    let record = record(&signed, "DISCARD_DEAD_LETTERS", request.encode_to_vec());
-    match action::claim(&mut tx, &record).await.map_err(unreadable)? {
-        Claim::Taken => return Err(errors::refused(Reply::RequestTaken, "action", request_id)),
-        Claim::Answered(first) => {
-            let first = wire::DiscardDeadLettersResponse::decode(first.as_slice());
-            let first = first.map_err(|e| Status::internal(e.to_string()))?;
-            return Ok(wire::DiscardDeadLettersResponse { repeated: true, ..first });
-        }
-        Claim::Mine => {}
-    }
+    let mut conn = once::connect(desk).await?;
+    let record = once::record(&signed, "DISCARD_DEAD_LETTERS", None, &request);
+    let mut tx = match once::begin(&mut conn, &record).await? {
+        Ok(tx) => tx,
+        Err(first) => return Ok(wire::DiscardDeadLettersResponse { repeated: true, ..first }),
+    };
     let ids = dead_letter::open(&mut tx, &filter, MOST).await.map_err(unreadable)?;
     let discarded = dead_letter::settle(&mut tx, &ids, "DISCARDED", request_id).await.map_err(unreadable)?;
     let answer = wire::DiscardDeadLettersResponse { discarded: discarded as i64, repeated: false };
-    action::answer(&mut tx, request_id, &answer.encode_to_vec()).await.map_err(unreadable)?;
-    tx.commit().await.map_err(unreadable)?;
-    Ok(answer)
+    once::end(tx, &record, Ok(answer)).await
 }
 
 /// What became of one letter.
@@ -274,16 +258,4 @@ fn chosen(bad: &mut BadFields, ids: &[i64], filter: &Option<wire::DeadLetterFilt
         chosen.ids = Some(ids);
     }
     chosen
-}
-
-fn record(signed: &Signed<'_>, verb: &str, request: Vec<u8>) -> action::Action {
-    action::Action {
-        request_id: signed.request_id.to_owned(),
-        saga: None,
-        verb: verb.to_owned(),
-        actor: signed.actor.to_owned(),
-        reason: signed.reason.to_owned(),
-        request: Sha256::digest(request).to_vec(),
-        answer: Vec::new(),
-    }
 }

@@ -1,4 +1,4 @@
-//! `operator_action`: what operators asked, and what they were told. A request id stands for one action.
+//! `operator_action`: what operators asked, and what they were told, refusals too. A request id stands for one action.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -22,47 +22,68 @@ pub struct Action {
     pub answer: Vec<u8>,
 }
 
-/// An action that was answered before.
+/// Why an action was refused, as the caller was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of google.rpc.Code.
+    pub code: i32,
+    /// In words.
+    pub message: String,
+    /// google.rpc.Status, encoded; empty = there are no details.
+    pub details: Vec<u8>,
+}
+
+/// An action that was asked before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// Its key.
     pub request_id: String,
+    /// Such as RETRY.
+    pub verb: String,
     /// SHA-256 of the request.
     pub request: Vec<u8>,
-    /// As the desk encoded it.
-    pub answer: Vec<u8>,
+    /// As the desk encoded it; None: it was refused, or broke off before it was answered.
+    pub answer: Option<Vec<u8>>,
+    /// Why it was refused; None: it was not.
+    pub refusal: Option<Refusal>,
 }
 
-/// Of these request ids, those that were answered before.
+impl Answered {
+    /// It was the same action.
+    pub fn is(&self, verb: &str, request: &[u8]) -> bool {
+        self.verb == verb && self.request == request
+    }
+}
+
+/// Of these request ids, those that were asked before.
 pub async fn answered(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Answered>, sqlx::Error> {
-    sqlx::query_as!(
-        Answered,
-        r#"select request_id, request, coalesce(answer, '') as "answer!"
-             from public.operator_action where request_id = any($1)"#,
+    let rows = sqlx::query!(
+        "select request_id, verb, request, answer, refused_code, refused, refused_details
+           from public.operator_action where request_id = any($1)",
         ids
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    let answered = rows.into_iter().map(|row| Answered {
+        request_id: row.request_id,
+        verb: row.verb,
+        request: row.request,
+        answer: row.answer,
+        refusal: row.refused_code.map(|code| Refusal {
+            code,
+            message: row.refused.unwrap_or_default(),
+            details: row.refused_details.unwrap_or_default(),
+        }),
+    });
+    Ok(answered.collect())
 }
 
-/// What became of a request id that an action wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It was free, or this action broke off before it was answered: do it.
-    Mine,
-    /// It was answered before: the first answer.
-    Answered(Vec<u8>),
-    /// It stands for something else.
-    Taken,
-}
-
-/// Keeps an action that takes its time, without its answer.
-pub async fn claim(conn: &mut PgConnection, a: &Action) -> Result<Claim, sqlx::Error> {
-    let first = sqlx::query!(
-        "with mine as (
-           insert into public.operator_action (request_id, saga_id, verb, actor, reason, request)
-           values ($1, $2, $3, $4, $5, $6) on conflict do nothing)
-         select request, answer from public.operator_action where request_id = $1",
+/// Keeps an action before it is done, without its answer. None: its request id was free. Somebody who claims the same one
+/// meanwhile is waited for.
+pub async fn claim(conn: &mut PgConnection, a: &Action) -> Result<Option<Answered>, sqlx::Error> {
+    let mine = sqlx::query!(
+        "insert into public.operator_action (request_id, saga_id, verb, actor, reason, request)
+         values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
         a.request_id,
         a.saga,
         a.verb,
@@ -70,13 +91,12 @@ pub async fn claim(conn: &mut PgConnection, a: &Action) -> Result<Claim, sqlx::E
         a.reason,
         a.request
     )
-    .fetch_optional(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(match first {
-        None => Claim::Mine,
-        Some(first) if first.request != a.request => Claim::Taken,
-        Some(first) => first.answer.map_or(Claim::Mine, Claim::Answered),
-    })
+    if mine.rows_affected() > 0 {
+        return Ok(None);
+    }
+    Ok(answered(conn, std::slice::from_ref(&a.request_id)).await?.pop())
 }
 
 /// Keeps the answer of an action that was claimed.
@@ -84,6 +104,21 @@ pub async fn answer(conn: &mut PgConnection, request_id: &str, answer: &[u8]) ->
     sqlx::query!("update public.operator_action set answer = $2 where request_id = $1", request_id, answer)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Keeps why an action was refused that was claimed, and not answered.
+pub async fn refuse(conn: &mut PgConnection, request_id: &str, why: &Refusal) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update public.operator_action set refused_code = $2, refused = $3, refused_details = $4
+          where request_id = $1 and answer is null",
+        request_id,
+        why.code,
+        why.message,
+        why.details
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

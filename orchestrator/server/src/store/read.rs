@@ -48,6 +48,22 @@ pub async fn get(conn: &mut PgConnection, id: Uuid) -> Result<Option<Shown>, sql
     .await
 }
 
+/// These sagas, by id. `ids` must be sorted and not empty.
+pub async fn some(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Shown>, sqlx::Error> {
+    sqlx::query_as!(
+        Shown,
+        r#"select id, definition_id, format, status, stage, version, (extract(epoch from wake_at) * 1000)::bigint as "wake_at",
+                  quarantine, customer_id, reason, (extract(epoch from updated_at) * 1000)::bigint as "updated_at!",
+                  state, request
+             from public.saga where id = any($1) and id between $2 and $3 order by id"#,
+        ids,
+        ids[0],
+        ids[ids.len() - 1]
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// How often a saga was looked at into silence since something happened; None: there is none.
 pub async fn resends(conn: &mut PgConnection, id: Uuid) -> Result<Option<i16>, sqlx::Error> {
     sqlx::query_scalar!("select resends from public.saga where id = $1", id).fetch_optional(conn).await

@@ -253,6 +253,22 @@ pub async fn touch(conn: &mut PgConnection, owner: Uuid, touches: &[Touch]) -> R
     Ok(())
 }
 
+/// Sagas that were just written follow other definitions from here on. `ids` must be sorted and not empty.
+pub async fn follow(conn: &mut PgConnection, ids: &[Uuid], definitions: &[i32]) -> Result<(), Error> {
+    let done = sqlx::query!(
+        "update public.saga s set definition_id = n.definition_id
+           from unnest($1::uuid[], $2::int[]) as n(id, definition_id)
+          where s.id = n.id and s.id between $3 and $4",
+        ids,
+        definitions,
+        ids[0],
+        ids[ids.len() - 1]
+    )
+    .execute(conn)
+    .await?;
+    assert_touched("saga (definition)", done.rows_affected() as i64, ids.len())
+}
+
 /// Takes no further input of a saga, says why, and calls a person; one that is quarantined already stays as it is.
 /// One that is active is looked at again at `next`. Both in ms.
 pub async fn quarantine(

@@ -12,6 +12,7 @@ pub struct Wanted {
     pub key: Vec<String>,
     pub digest: Vec<Vec<u8>>,
     pub saga_id: Vec<Uuid>,
+    pub definition: Vec<String>,
 }
 
 /// A key that is taken.
@@ -27,20 +28,23 @@ pub struct Taken {
     pub saga_id: Uuid,
 }
 
-/// Inserts the keys that are free, in key order; gives the saga ids whose keys were. A key that another transaction
-/// holds is waited for.
+/// Inserts the keys that are free and whose definition is not frozen, in key order; gives their saga ids. A key that
+/// another transaction holds is waited for.
 pub async fn claim(conn: &mut PgConnection, w: &Wanted) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"insert into public.submission (client, key, digest, saga_id)
            select n.client, n.key, n.digest, n.saga_id
-             from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[]) as n(client, key, digest, saga_id)
+             from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::text[])
+                  as n(client, key, digest, saga_id, definition)
+            where not exists (select from public.definition_freeze f where f.name = n.definition)
             order by n.client, n.key
            on conflict do nothing
            returning saga_id"#,
         &w.client,
         &w.key,
         &w.digest,
-        &w.saga_id
+        &w.saga_id,
+        &w.definition
     )
     .fetch_all(conn)
     .await

@@ -1,7 +1,7 @@
 //! One transaction: claim idempotency keys, lock and read the sagas, plan, write, commit. Executes; decides nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -25,7 +25,7 @@ use crate::{
     definitions::Registry,
     job::{Ask, Job, Operation, Reply, Submission, Wake},
     shared::Shared,
-    store::{self, action, saga::Row, submission},
+    store::{self, action, definition::Freeze, saga::Row, submission},
 };
 
 /// Constraints of ours that an input alone can violate. None so far: intake validates, the machine decides.
@@ -122,25 +122,52 @@ async fn claim(conn: &mut PgConnection, jobs: &[Job]) -> Result<HashMap<usize, S
             wanted.key.push(s.key.clone());
             wanted.digest.push(s.digest.clone());
             wanted.saga_id.push(*saga);
+            wanted.definition.push(s.definition.name.clone());
             (*saga, &s.digest)
         });
     }
     let claimed = submission::claim(conn, &wanted).await.map_err(database)?;
-    let mut taken = Vec::new();
+    let (mut taken, mut frozen) = (Vec::new(), BTreeMap::new());
     if claimed.len() < wanted.key.len() {
         taken = submission::taken(conn, &wanted.client, &wanted.key).await.map_err(database)?;
     }
     for t in &taken {
         first.insert((&t.client, &t.key), (t.saga_id, &t.digest));
     }
+    if claimed.len() < wanted.key.len() && taken.len() < wanted.key.len() {
+        frozen = refused(conn, &wanted, &taken).await?;
+    }
     for (i, saga, s) in submissions {
-        let (owner, digest) = first[&(s.client.as_str(), s.key.as_str())];
+        let key = (s.client.as_str(), s.key.as_str());
+        if let Some(freeze) = frozen.get(&key) {
+            answers.insert(i, Settled::Reply(Reply::Frozen(freeze.clone())));
+            continue;
+        }
+        let (owner, digest) = first[&key];
         if owner != saga {
             let reply = if digest == s.digest { Reply::Known(owner) } else { Reply::KeyTaken };
             answers.insert(i, Settled::Reply(reply));
         }
     }
     Ok(answers)
+}
+
+/// The keys that are neither ours nor somebody's: their definitions are frozen.
+async fn refused<'a>(
+    conn: &mut PgConnection,
+    wanted: &'a submission::Wanted,
+    taken: &[submission::Taken],
+) -> Result<BTreeMap<(&'a str, &'a str), Freeze>, Failure> {
+    let freezes = store::definition::frozen(conn).await.map_err(database)?;
+    let stands: BTreeSet<_> = taken.iter().map(|t| (t.client.as_str(), t.key.as_str())).collect();
+    let keys = wanted.client.iter().zip(&wanted.key).map(|(client, key)| (client.as_str(), key.as_str()));
+    let open = keys.zip(&wanted.definition).filter(|(key, _)| !stands.contains(key));
+    open.map(|(key, name)| {
+        let freeze = freezes.iter().find(|freeze| freeze.name == *name).cloned();
+        let thawed = || Failure::Conflict(format!("{name} was thawed, or a key forgotten, meanwhile"));
+        freeze.map(|freeze| (key, freeze)).ok_or_else(thawed)
+    })
+    .collect()
 }
 
 /// Locks and reads the sagas that the batch is about.
@@ -227,9 +254,7 @@ async fn answer_again(
         let Some(first) = known.iter().find(|k| k.request_id == operation.operator.request_id) else {
             continue;
         };
-        let same = first.request == operation.digest;
-        let reply = if same { Reply::Answered(first.answer.clone()) } else { Reply::RequestTaken };
-        settled.insert(i, Settled::Reply(reply));
+        settled.insert(i, Settled::Reply(Reply::Answered(Box::new(first.clone()))));
     }
     Ok(())
 }
@@ -239,7 +264,13 @@ fn items(jobs: &[Job], settled: &HashMap<usize, Settled>, looks: &HashMap<Uuid, 
     let ask = |job: &Job| match &job.ask {
         Ask::Submit(s) => plan::Ask::Start(Arc::clone(&s.definition), s.started.clone()),
         Ask::Input(input) => plan::Ask::Fold(input.clone()),
-        Ask::Operate(operation) => plan::Ask::Fold(Input::Operator(operation.operator.clone())),
+        Ask::Operate(operation) => {
+            let input = Input::Operator(operation.operator.clone());
+            match &operation.to {
+                None => plan::Ask::Fold(input),
+                Some((_, to)) => plan::Ask::Move(Arc::clone(to), input),
+            }
+        }
         Ask::Wake(_) => plan::Ask::Wake { resend: looks.get(&job.saga).is_some_and(|look| look.resend) },
     };
     (jobs.iter().enumerate())

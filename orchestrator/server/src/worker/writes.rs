@@ -1,6 +1,6 @@
 //! From a plan to rows: what one batch writes, and what is sent once it is committed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use skald_core::plan::{self, Fate, Plan};
 use sqlx::PgConnection;
@@ -61,6 +61,8 @@ pub(super) struct Writes {
     /// Sagas of which is known what is slow, and that.
     slow: (Vec<Uuid>, Vec<attention::Slow>),
     actions: Vec<action::Action>,
+    /// Sagas that moved, and the ids of the definitions that they follow now.
+    moved: (Vec<Uuid>, Vec<i32>),
     /// For the transport.
     pub sends: Vec<Outgoing>,
     /// Whose spans are exported.
@@ -97,6 +99,7 @@ impl Writes {
         }
         writes.outgoing(shared, now, plan, looks, &submissions, known);
         writes.actions = actions(jobs, plan);
+        writes.moved = moved(jobs, plan);
         let submitted = submissions.iter().map(|(saga, s)| (*saga, s.traceparent.as_str()));
         let stored = known.iter().filter_map(|(saga, k)| Some((*saga, k.traceparent.as_deref()?)));
         let sampled = |(saga, traceparent)| Some((saga, spans::sampled(traceparent)?));
@@ -269,6 +272,9 @@ impl Writes {
         if !self.slow.0.is_empty() {
             attention::slow(conn, &self.slow.0, &self.slow.1).await?;
         }
+        if !self.moved.0.is_empty() {
+            saga::follow(conn, &self.moved.0, &self.moved.1).await?;
+        }
         for action in &self.actions {
             action::insert(conn, action).await?;
         }
@@ -279,18 +285,22 @@ impl Writes {
 /// The actions that were accepted, with their answers.
 fn actions(jobs: &[Job], plan: &Plan<usize>) -> Vec<action::Action> {
     let accepted = |(i, fate): &(usize, Fate)| match (&jobs[*i].ask, fate) {
-        (Ask::Operate(operation), Fate::Accepted { .. }) => Some(action::Action {
-            request_id: operation.operator.request_id.clone(),
-            saga: Some(jobs[*i].saga),
-            verb: operation.operator.act.as_ref().map_or("", |act| act.name()).to_owned(),
-            actor: operation.actor.clone(),
-            reason: operation.operator.reason.clone(),
-            request: operation.digest.clone(),
-            answer: operation.answer.clone(),
-        }),
+        (Ask::Operate(operation), Fate::Accepted { .. }) => Some(operation.record.clone()),
         _ => None,
     };
     plan.settled.iter().filter_map(accepted).collect()
+}
+
+/// The sagas that moved to another definition, and its id: the last one's, for one may move twice in a batch.
+fn moved(jobs: &[Job], plan: &Plan<usize>) -> (Vec<Uuid>, Vec<i32>) {
+    let accepted = |(i, fate): &(usize, Fate)| match (&jobs[*i].ask, fate) {
+        (Ask::Operate(operation), Fate::Accepted { .. }) => {
+            operation.to.as_ref().map(|(to, _)| (jobs[*i].saga, *to))
+        }
+        _ => None,
+    };
+    let last: BTreeMap<Uuid, i32> = plan.settled.iter().filter_map(accepted).collect();
+    last.into_iter().unzip()
 }
 
 /// When a saga that was written is looked at next, ms; None when it has ended.

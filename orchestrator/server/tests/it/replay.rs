@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use skald_core::{Definition, history, state};
+use skald_core::{
+    Definition,
+    history::{self, Lineage},
+    state,
+};
 use skald_server::store;
 use uuid::Uuid;
 
@@ -22,6 +26,7 @@ pub(crate) async fn every_history(world: &World) -> usize {
     sqlx::query(begin).execute(&mut sql).await.unwrap();
     let definitions: HashMap<i32, Definition> =
         store::definition::all(&mut sql).await.unwrap().into_iter().collect();
+    let known: Vec<&Definition> = definitions.values().collect();
     let sagas: Vec<Stored> =
         sqlx::query_as("select id, definition_id, request, state, status from saga order by id")
             .fetch_all(&mut sql)
@@ -30,8 +35,9 @@ pub(crate) async fn every_history(world: &World) -> usize {
     assert!(!sagas.is_empty(), "a world without a saga proves nothing");
     for (id, definition, request, stored, status) in &sagas {
         let rows = store::read::history(&mut sql, *id, 0, 100_000).await.unwrap();
-        let folded = history::replay(&definitions[definition], *id, request, &rows)
-            .unwrap_or_else(|why| panic!("{id}: {why}"));
+        let lineage = Lineage::new(&definitions[definition], &known);
+        let folded =
+            history::replay(lineage, *id, request, &rows).unwrap_or_else(|why| panic!("{id}: {why}"));
         assert_eq!(&state::encode(&folded), stored, "{id}: the stored state is the folded one");
         assert_eq!(folded.shown() as i16, *status, "{id}: column status");
     }

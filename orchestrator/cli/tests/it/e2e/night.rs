@@ -154,6 +154,14 @@ async fn a_night_on_call() {
     assert!(without_terminal.contains("nothing was changed"), "{without_terminal}");
     desk.run(0, &[&compensate[..], &["--yes"]].concat());
 
+    // Somebody published wrong prices: no new order is taken, until they are right.
+    let frozen = desk.act(&["definition", "freeze", "order"], "prices are wrong");
+    assert!(frozen.contains("refused") && frozen.contains("prices are wrong"), "{frozen}");
+    let late = ["order", "submit", "--customer", "ada", "--line", "tea-green:1:4.50", "--token", "tok_ok"];
+    desk.run(4, &late);
+    let thawed = desk.act(&["definition", "thaw", "order"], "prices are right");
+    assert!(thawed.contains("taken"), "{thawed}");
+
     // Payment is back.
     world.service_mut(Kind::Payment, 0).restart().await;
     desk.act(&["participant", "thaw", "payment"], "payment is back");

@@ -2,13 +2,14 @@
 
 use prost::{Message as _, Name as _};
 use skald_core::{
-    Definition, Input, State, advance,
+    Definition, Effects, Input, State, advance, advance_to,
     archive::{self, End, Header, Item, MAGIC, Recorded, Stored, append},
     definition::parse,
     flight,
     history::{self, Row, digest},
     input::{
-        self, Answer, CancelRequested, DeadlineFired, Done, No, Outcome, Payload, Request, Signal, Unit, Verb,
+        self, Act, Answer, CancelRequested, DeadlineFired, Done, Migrate, No, Operator, Outcome, Payload,
+        Request, Signal, Unit, Verb,
     },
     machine::Context,
     state,
@@ -72,6 +73,25 @@ impl Saga {
     pub(crate) fn input(mut self, input: &Input) -> Saga {
         let cx = Context { saga: self.id, definition: &self.definition, now: self.now };
         let effects = advance(cx, &mut self.state, input).expect("accepted");
+        self.row(input, &effects)
+    }
+
+    /// Goes on under another definition.
+    pub(crate) fn moved_to(mut self, to: &Definition) -> Saga {
+        let migrate = Migrate { from: self.definition.hash().into(), to: to.hash().into() };
+        let input = Input::Operator(Operator {
+            request_id: "r".into(),
+            expected_version: self.state.version,
+            reason: "ada-lovelace asked".into(),
+            act: Some(Act::Migrate(migrate)),
+        });
+        let cx = Context { saga: self.id, definition: &self.definition, now: self.now };
+        let effects = advance_to(cx, Some(to), &mut self.state, &input).expect("it can follow");
+        self.definition = to.clone();
+        self.row(&input, &effects)
+    }
+
+    fn row(mut self, input: &Input, effects: &Effects) -> Saga {
         self.rows.push(Row {
             seq: self.state.version,
             at: self.state.now,
@@ -79,7 +99,7 @@ impl Saga {
             kind: input.kind(),
             actor: "clerk-babbage".into(),
             input: input::encode(input),
-            digest: digest(&state::encode(&self.state), &effects),
+            digest: digest(&state::encode(&self.state), effects),
         });
         self
     }

@@ -3,13 +3,14 @@
 use prost::Message as _;
 use skald_core::{
     Definition, Input,
+    definition::parse,
     input::{self, Answer, Outcome},
     state,
 };
 use skald_harness::{Budget, budget, free_port};
 
 use super::{
-    book::{Shelf, saga, synthetic},
+    book::{Shelf, definition_file, order_with, saga, synthetic},
     expect, golden, told,
 };
 
@@ -167,4 +168,39 @@ fn a_long_file_streams() {
     println!("{out}");
     assert!(out.contains("differs  nothing"), "{out}");
     std::fs::remove_file(file).expect("removed");
+}
+
+#[tokio::test]
+async fn sagas_that_moved_to_another_definition_are_folded_by_each() {
+    let second = definition_file(&order_with("version = 1", "version = 2"));
+    let hurried = order_with("deadline = \"14d\"", "deadline = \"7d\"").replace("version = 1", "version = 2");
+    let new = parse(&hurried).expect("sound");
+    let moved = saga(0).succeeded("reserve").moved_to(&new).paid().succeeded("charge");
+    let mut shelf = Shelf::with(&[moved.clone(), saga(1).charged()]).await;
+    // Both are stored: what it left as well.
+    let clean = "\
+sagas    2
+rows     9
+probed   2 active sagas
+differs  nothing";
+    expect(&["replay", "verify", "--from", &shelf.url], 0, clean);
+    for (name, extra) in [("whole.skald", None), ("scrubbed.skald", Some("--scrub"))] {
+        let to = skald_harness::scratch("moved").join(name);
+        let to = to.to_str().expect("a plain path");
+        let export = ["replay", "export", "--from", &shelf.url, "--to", to];
+        let (code, out, err) = told(&[&export[..], extra.as_slice()].concat());
+        assert!(code == 0 && out.contains("2 sagas, 9 rows"), "{out}{err}");
+        let (code, out, err) = told(&["replay", "verify", "--from", to]);
+        assert!(code == 0 && out.contains("differs  nothing"), "{out}{err}");
+    }
+    let what_if = ["replay", "what-if", "--from", &shelf.url, "--definition", &second];
+    let (code, out, err) = told(&what_if);
+    assert!(code == 0 && out.contains("another end               0"), "{out}{err}");
+
+    // Somebody has the row follow what it left.
+    let back = "update public.saga set definition_id = definition_id + 1 where id = $1 and $2 = ''::bytea";
+    shelf.by_hand(back, moved.id, b"").await;
+    let (code, out, _) = told(&["replay", "verify", "--from", &shelf.url]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("its history leads to definition order 2, its row names order 1"), "{out}");
 }

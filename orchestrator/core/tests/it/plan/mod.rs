@@ -1,6 +1,7 @@
 //! A batch: everything that has to be written, sent and answered, as a whole.
 
 mod attention;
+mod moves;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -175,11 +175,19 @@ async fn of_two_operators_one_acts_and_the_other_is_told_what_happened() {
     let stale =
         refused(world.admin().act(request(&id, version, "three", retry("charge"))).await, Code::Aborted);
     assert!(stale.message().contains("operator:ada") && stale.message().contains("because"), "{stale:?}");
-    let actions: i64 = sqlx::query_scalar("select count(*) from operator_action")
-        .fetch_one(&mut world.sql().await)
-        .await
-        .unwrap();
-    assert_eq!(actions, 1, "what was refused did nothing");
+    // What was refused is kept, and repeated; a new request is judged anew.
+    let again =
+        refused(world.admin().act(request(&id, version, "three", retry("charge"))).await, Code::Aborted);
+    assert_eq!(again.message(), stale.message());
+    let acts = "select request_id, refused_code, refused from operator_action order by at";
+    let acts: Vec<(String, Option<i32>, Option<String>)> =
+        sqlx::query_as(acts).fetch_all(&mut world.sql().await).await.unwrap();
+    let aborted = |message: &str| (Some(Code::Aborted as i32), Some(message.to_owned()));
+    let mut kept: Vec<_> = acts.into_iter().map(|(_, code, why)| (code, why)).collect();
+    kept.sort();
+    let mut expected = [(None, None), aborted(lost.message()), aborted(stale.message())];
+    expected.sort();
+    assert_eq!(kept, expected);
     replay::every_history(&world).await;
     world.stop().await;
 }
@@ -190,7 +198,7 @@ async fn what_can_t_be_done_is_refused_and_changes_nothing() {
     let _yes = world.yes().await;
     let id = world.submit("k").await;
     let version = world.until(&id, OrderStatus::Completed).await.version;
-    let not = |verb| request(&id, version, "r", verb);
+    let not = |verb| request(&id, version, &skald_harness::unique("not"), verb);
     let status = refused(
         world.admin().act(not(Verb::Compensate(admin::Compensate {}))).await,
         Code::FailedPrecondition,
@@ -202,6 +210,21 @@ async fn what_can_t_be_done_is_refused_and_changes_nothing() {
             refused(world.admin().act(request).await, Code::FailedPrecondition);
         }
     }
+    // A refusal with details is repeated with them, and is one action's alone; a dry run is not kept.
+    let first = not(retry("charge"));
+    let told = refused(world.admin().act(first.clone()).await, Code::FailedPrecondition);
+    let again = refused(world.admin().act(first.clone()).await, Code::FailedPrecondition);
+    assert_eq!((told.message(), told.details()), (again.message(), again.details()));
+    assert!(!told.details().is_empty());
+    let other = admin::ActRequest { reason: "another".into(), ..first };
+    refused(world.admin().act(other).await, Code::AlreadyExists);
+    let kept: Vec<(String, i64)> =
+        sqlx::query_as("select verb, count(*) from operator_action group by verb order by verb")
+            .fetch_all(&mut world.sql().await)
+            .await
+            .unwrap();
+    let kept: Vec<_> = kept.iter().map(|(verb, n)| (verb.as_str(), *n)).collect();
+    assert_eq!(kept, [("COMPENSATE", 1), ("RESOLVE", 1), ("RESUME", 1), ("RETRY", 2), ("SKIP", 1)]);
     refused(world.admin().act(not(retry("nowhere"))).await, Code::InvalidArgument);
     let unknown = request(&uuid::Uuid::nil().to_string(), 1, "r", retry(""));
     refused(world.admin().act(unknown).await, Code::NotFound);

@@ -192,7 +192,9 @@ async fn the_inbox_in_groups_and_in_pages_that_survive_changes() {
 async fn an_item_is_one_person_s_until_it_is_released() {
     let world = World::start().await;
     let ids = fill(&world).await;
+    let id = || skald_harness::unique("attention");
     let take = |who: &str, note: &str| admin::TakeAttentionRequest {
+        request_id: id(),
         saga_id: ids[0].to_string(),
         step: "charge".into(),
         kind: AttentionKind::Parked.into(),
@@ -200,6 +202,7 @@ async fn an_item_is_one_person_s_until_it_is_released() {
         note: note.into(),
     };
     let release = |who: &str, whose: &str| admin::ReleaseAttentionRequest {
+        request_id: id(),
         saga_id: ids[0].to_string(),
         step: "charge".into(),
         kind: AttentionKind::Parked.into(),
@@ -212,7 +215,8 @@ async fn an_item_is_one_person_s_until_it_is_released() {
     assert_eq!((taken.taken_by.as_str(), taken.note.as_str()), ("ada", "asking the bank"));
     let no = refused(world.admin().take_attention(take("bob", "mine")).await, Code::FailedPrecondition);
     assert!(no.message().contains("ada (asking the bank)"), "{no:?}");
-    refused(world.admin().release_attention(release("bob", "")).await, Code::FailedPrecondition);
+    let not = release("bob", "");
+    let no = refused(world.admin().release_attention(not.clone()).await, Code::FailedPrecondition);
     world.admin().take_attention(take("ada", "the bank asks back")).await.unwrap();
     let nobodys = admin::AttentionFilter { taken_by: Some(String::new()), ..Default::default() };
     assert_eq!(inbox(&world, nobodys).await.len(), 11);
@@ -223,12 +227,26 @@ async fn an_item_is_one_person_s_until_it_is_released() {
     let left = world.admin().release_attention(release("bob", "ada")).await.unwrap().into_inner();
     let left = left.item.unwrap();
     assert_eq!((left.taken_by.as_str(), left.note.as_str()), ("", "the bank asks back"));
-    world.admin().take_attention(take("bob", "mine")).await.unwrap();
-    world.admin().release_attention(release("bob", "")).await.unwrap();
+    let mine = take("bob", "mine");
+    let taken = world.admin().take_attention(mine.clone()).await.unwrap().into_inner();
+    let let_go = release("bob", "");
+    world.admin().release_attention(let_go.clone()).await.unwrap();
+    // A repeat is told what the first call was told, whatever has happened since, and does nothing.
+    let again = world.admin().take_attention(mine).await.unwrap().into_inner();
+    assert_eq!(again, admin::TakeAttentionResponse { repeated: true, ..taken });
+    let again = world.admin().release_attention(let_go.clone()).await.unwrap().into_inner();
+    assert!(again.repeated);
+    let still = refused(world.admin().release_attention(not).await, Code::FailedPrecondition);
+    assert_eq!(still.message(), no.message());
+    let now =
+        inbox(&world, admin::AttentionFilter { taken_by: Some("bob".into()), ..Default::default() }).await;
+    assert_eq!(now, [], "bob let it go");
+    let other = admin::ReleaseAttentionRequest { note: "another".into(), ..let_go };
+    refused(world.admin().release_attention(other).await, Code::AlreadyExists);
     let nothing = admin::TakeAttentionRequest { step: "reserve".into(), ..take("ada", "") };
     refused(world.admin().take_attention(nothing).await, Code::NotFound);
     let bad = world.admin().take_attention(admin::TakeAttentionRequest::default()).await.unwrap_err();
-    assert_eq!(bad_fields(&bad), ["saga_id", "kind", "actor"]);
+    assert_eq!(bad_fields(&bad), ["saga_id", "kind", "actor", "request_id"]);
     world.stop().await;
 }
 

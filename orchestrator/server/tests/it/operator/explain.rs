@@ -22,6 +22,7 @@ fn possible(page: &admin::ExplainResponse) -> Vec<String> {
         Verb::Cancel(_) => "cancel".into(),
         Verb::Pause(_) => "pause".into(),
         Verb::Resume(_) => "resume".into(),
+        Verb::Migrate(_) => panic!("nobody said where to"),
     };
     page.possible.iter().map(name).collect()
 }

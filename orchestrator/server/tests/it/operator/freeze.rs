@@ -54,6 +54,13 @@ async fn a_frozen_participant_gets_nothing_and_a_thaw_is_a_ramp() {
     let page = world.admin().explain(admin::ExplainRequest { saga_id: ids[0].clone() }).await.unwrap();
     let wait = page.into_inner().waits.pop().unwrap();
     assert!(wait.frozen && wait.text.contains("payment is frozen"), "{wait:?}");
+    // What would go there is marked: it waits.
+    let version = world.saga(&ids[0]).await.version;
+    let compensate = admin::action::Verb::Compensate(admin::Compensate {});
+    let dry = admin::ActRequest { dry_run: true, ..super::request(&ids[0], version, "dry", compensate) };
+    let foreseen = world.admin().act(dry).await.unwrap().into_inner();
+    let marks: Vec<_> = foreseen.commands.iter().map(|c| (c.participant.as_str(), c.frozen)).collect();
+    assert_eq!(marks, [("payment", true)], "reserve is undone after it");
     let thawed = world.admin().thaw_participant(thaw("payment", "t1")).await.unwrap().into_inner();
     let thawed = thawed.participant.unwrap();
     assert!(thawed.frozen_at.is_none() && thawed.ramp_until.is_some(), "{thawed:?}");

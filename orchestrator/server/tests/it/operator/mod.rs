@@ -3,9 +3,11 @@
 mod act;
 mod attention;
 mod bulk;
+mod definitions;
 mod explain;
 mod freeze;
 mod letters;
+mod migrate;
 mod quarantine;
 mod redrive;
 mod resolve;
