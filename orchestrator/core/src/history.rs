@@ -131,6 +131,17 @@ pub fn fold(
 
 /// Folds a whole history, comparing digests row by row; gives the state that it leads to.
 pub fn replay(definition: &Definition, saga: Uuid, request: &[u8], rows: &[Row]) -> Result<State, Mismatch> {
+    replay_with(definition, saga, request, rows, |_, _| ())
+}
+
+/// The same, showing each row with what followed from it.
+pub fn replay_with(
+    definition: &Definition,
+    saga: Uuid,
+    request: &[u8],
+    rows: &[Row],
+    mut show: impl FnMut(&Row, Effects),
+) -> Result<State, Mismatch> {
     let mut state = State::new(definition);
     for row in rows {
         let effects = fold(definition, saga, request, &mut state, row)?;
@@ -138,6 +149,7 @@ pub fn replay(definition: &Definition, saga: Uuid, request: &[u8], rows: &[Row])
         if found != row.digest {
             return Err(Mismatch::Digest { seq: row.seq, found, recorded: row.digest });
         }
+        show(row, effects);
     }
     Ok(state)
 }

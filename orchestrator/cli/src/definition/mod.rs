@@ -69,7 +69,7 @@ impl Args {
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     let Command::Check(args) = args.command;
-    let which = Which { since: Uuid::max(), all_active: true, rows: false };
+    let which = Which { since: Uuid::max(), all_active: true, rows: false, written: None };
     let mut source = match &args.from {
         Some(from) => Some(Source::open(from, which).await?),
         None => None,
