@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "skald/admin/v1/dead_letter.proto",
     "skald/admin/v1/definition.proto",
     "skald/admin/v1/admin_service.proto",
+    "skald/audit/v1/audit.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

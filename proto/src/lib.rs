@@ -47,6 +47,13 @@ pub mod admin {
     }
 }
 
+/// `skald.audit.v1`: what `orders.audit` tells.
+pub mod audit {
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/skald.audit.v1.rs"));
+    }
+}
+
 /// `skald.inventory.v1`: stock and reservations.
 pub mod inventory {
     pub mod v1 {

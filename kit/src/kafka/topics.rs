@@ -80,6 +80,14 @@ pub async fn is_reachable(kafka: &config::Kafka, patience: Duration) -> bool {
     asked.await.is_ok_and(|answer| answer.is_ok())
 }
 
+/// How many partitions a topic has; None: there is no such topic.
+///
+/// # Errors
+/// [`Error::Unreachable`].
+pub async fn partitions(kafka: &config::Kafka, topic: &str) -> Result<Option<i32>, Error> {
+    Ok(Client::new(kafka)?.partition_counts().await?.get(topic).copied())
+}
+
 /// Creates the topics that are missing and waits until they are known. Those that exist are left as they are.
 ///
 /// # Errors

@@ -121,21 +121,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(payload: usize) -> Row {
-        Row {
-            id: Uuid::now_v7(),
-            topic: "t".to_owned(),
-            key: "k".to_owned(),
-            kind: "e".to_owned(),
-            source: "s".to_owned(),
-            subject: "u".to_owned(),
-            sequence: "001".to_owned(),
-            time_ms: 0,
-            traceparent: None,
-            payload: vec![0; payload],
-        }
-    }
+    use crate::outbox::tests::row;
 
     #[test]
     fn a_row_is_admitted_once_until_it_is_deleted() {

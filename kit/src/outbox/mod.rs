@@ -3,12 +3,14 @@
 
 mod cloudevents;
 mod memory;
+mod publisher;
 mod relay;
 mod table;
 mod worker;
 
 use uuid::Uuid;
 
+pub use publisher::{Publisher, Unpublished};
 pub use relay::Relay;
 pub use table::{Columns, insert};
 
@@ -42,5 +44,26 @@ impl Row {
     fn size(&self) -> usize {
         let texts = [&self.topic, &self.key, &self.kind, &self.source, &self.subject, &self.sequence];
         texts.iter().map(|text| text.len()).sum::<usize>() + self.payload.len() + size_of::<Self>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One with a payload of so many bytes.
+    pub(super) fn row(payload: usize) -> Row {
+        Row {
+            id: Uuid::now_v7(),
+            topic: "t".to_owned(),
+            key: "k".to_owned(),
+            kind: "e".to_owned(),
+            source: "s".to_owned(),
+            subject: "u".to_owned(),
+            sequence: "001".to_owned(),
+            time_ms: 0,
+            traceparent: None,
+            payload: vec![0; payload],
+        }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Participant(participants::Args),
     /// Check that stock and money add up, over all databases
     Audit(audit::Args),
-    /// Judge recorded histories by this binary, before it is deployed
+    /// Judge recorded histories by this binary, before it is deployed; tell their events again
     Replay(replay::Args),
     /// Compare, freeze and thaw definitions, move running sagas to a new version
     Definition(definition::Args),

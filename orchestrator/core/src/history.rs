@@ -221,6 +221,17 @@ pub fn replay<'a>(
     request: &[u8],
     rows: &[Row],
 ) -> Result<State, Mismatch> {
+    replay_with(lineage, saga, request, rows, |_, _| ())
+}
+
+/// The same, showing each row with what followed from it.
+pub fn replay_with<'a>(
+    lineage: impl Into<Lineage<'a>>,
+    saga: Uuid,
+    request: &[u8],
+    rows: &[Row],
+    mut show: impl FnMut(&Row, Effects),
+) -> Result<State, Mismatch> {
     let mut lineage = lineage.into().at_first(rows)?;
     let mut state = State::new(lineage.definition);
     for row in rows {
@@ -230,6 +241,7 @@ pub fn replay<'a>(
         if found != row.digest {
             return Err(Mismatch::Digest { seq: row.seq, found, recorded: row.digest });
         }
+        show(row, effects);
     }
     Ok(state)
 }

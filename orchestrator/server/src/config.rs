@@ -23,6 +23,8 @@ pub struct Config {
     pub shutdown: config::Shutdown,
     /// The driver.
     pub driver: Driver,
+    /// The export of histories.
+    pub audit: Audit,
     /// Definitions beside the one that ships.
     pub definitions: Definitions,
     /// Where participants' own desks are, `host:port` by name: an explanation asks there what they have of a saga.
@@ -51,6 +53,28 @@ pub struct Driver {
     pub slow_after_seconds: u64,
     /// The net: how far apart scans for overdue sagas are, in milliseconds.
     pub scan_every_ms: u64,
+}
+
+/// The export of histories to `orders.audit`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Rows per second at most, of each instance; what comes at once has half of it when both wait. Below what the
+    /// sagas accept, the export falls behind in busy hours and catches up in quiet ones.
+    pub rows_per_second: f64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Audit { rows_per_second: 2_000.0 }
+    }
+}
+
+impl Validate for Audit {
+    fn validate(&self, problems: &mut Problems) {
+        let rate = (1.0..=1_000_000.0).contains(&self.rows_per_second);
+        problems.check(rate, "rows_per_second", "must be 1 to 1000000");
+    }
 }
 
 /// Where further definitions are.
@@ -132,6 +156,7 @@ impl Default for Config {
             otlp: Default::default(),
             shutdown: Default::default(),
             driver: Default::default(),
+            audit: Default::default(),
             definitions: Default::default(),
             participants: Default::default(),
         }
@@ -147,6 +172,7 @@ impl Validate for Config {
         problems.part("otlp", &self.otlp);
         problems.part("shutdown", &self.shutdown);
         problems.part("driver", &self.driver);
+        problems.part("audit", &self.audit);
         for (name, address) in &self.participants {
             let port = address
                 .rsplit_once(':')

@@ -2,39 +2,49 @@
 //! sagas of other definitions have none.
 
 use prost::{Message, Name};
-use skald_core::{Definition, Event, effects::Why, input::Request, plan};
-use skald_kit::{config::Kafka, outbox};
+use skald_core::{Definition, Event, effects::Why, input::Request};
+use skald_kit::outbox;
 use skald_proto::order::v1::{OrderEvent, OrderInput, OrderStatus};
 use uuid::Uuid;
 
-use crate::{bus::topics, intake::view};
+use crate::intake::view;
 
 /// CloudEvents' `source`.
-const SOURCE: &str = "/skald/orchestrator";
+pub(crate) const SOURCE: &str = "/skald/orchestrator";
 
 /// What an event tells beside the saga's state.
-pub(crate) struct About<'a> {
+pub struct About<'a> {
+    /// Whose saga it is.
     pub customer_id: &'a str,
+    /// The encoded request.
     pub request: &'a [u8],
+    /// W3C trace context.
     pub traceparent: Option<&'a str>,
+    /// What the saga follows.
     pub definition: &'a Definition,
 }
 
-/// The outbox rows of a write.
-pub(crate) fn rows(kafka: &Kafka, write: &plan::Write, about: &About<'_>) -> Vec<outbox::Row> {
-    if write.events.is_empty() || about.definition.input != OrderInput::full_name() {
+/// The outbox rows of events, each with the version at which it happened: all of a version must be there, in order.
+/// `at` tells when a version was decided, ms. The same events give the same rows whenever they are made.
+pub fn rows(
+    topic: &str,
+    saga: Uuid,
+    events: &[(u32, Event)],
+    at: impl Fn(u32) -> i64,
+    about: &About<'_>,
+) -> Vec<outbox::Row> {
+    if events.is_empty() || about.definition.input != OrderInput::full_name() {
         return Vec::new();
     }
     let input = Request::decode(about.request).ok().and_then(|r| r.input);
     let order = input.and_then(|i| OrderInput::decode(i.value.as_slice()).ok()).unwrap_or_default();
-    let topic = topics::order_events(kafka);
     let mut rows = Vec::new();
-    for (n, (version, event)) in write.events.iter().enumerate() {
+    for (n, (version, event)) in events.iter().enumerate() {
         let Some((kind, status, why)) = public(event) else { continue };
-        let at = write.rows.iter().find(|r| r.seq == *version).map_or(write.state.now, |r| r.at);
+        let at = at(*version);
         let created = matches!(event, Event::Started(_));
         let payload = OrderEvent {
-            order_id: write.saga.to_string(),
+            order_id: saga.to_string(),
             status: status.into(),
             reason: why.map(|w| w.reason.clone()).unwrap_or_default(),
             missing: why.and_then(|w| w.detail.as_ref()).map(view::missing).unwrap_or_default(),
@@ -46,14 +56,14 @@ pub(crate) fn rows(kafka: &Kafka, write: &plan::Write, about: &About<'_>) -> Vec
             version: *version as i32,
         };
         // Several events of one version keep their order; the same event has the same id whenever it is made.
-        let nth = write.events[..n].iter().filter(|(v, _)| v == version).count();
+        let nth = events[..n].iter().filter(|(v, _)| v == version).count();
         rows.push(outbox::Row {
-            id: Uuid::new_v5(&write.saga, format!("event/{version}/{nth}").as_bytes()),
-            topic: topic.clone(),
-            key: write.saga.to_string(),
+            id: Uuid::new_v5(&saga, format!("event/{version}/{nth}").as_bytes()),
+            topic: topic.to_owned(),
+            key: saga.to_string(),
             kind: kind.into(),
             source: SOURCE.into(),
-            subject: write.saga.to_string(),
+            subject: saga.to_string(),
             sequence: format!("{version:010}.{nth:02}"),
             time_ms: at,
             traceparent: about.traceparent.map(str::to_owned),

@@ -28,6 +28,7 @@ use tonic::{server::NamedService, service::Routes};
 
 use crate::{
     SERVICE,
+    audit::{AtOnce, Exporter},
     bus::{self, Budget, DeadLetters, Outcomes, Transport, transport::KafkaTransport},
     config::Config,
     frozen::Frozen,
@@ -78,6 +79,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (undelivered, failures): (Vec<_>, Vec<_>) =
         (0..config.driver.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
     let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, SERVICE, &heart)?;
+    let (audit, at_once) = AtOnce::new();
     let shared = Arc::new(Shared {
         instance: instance.id,
         registry,
@@ -89,6 +91,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         budget: Budget::new(config.driver.resend_canaries_per_second, config.driver.resend_share),
         frozen,
         relay,
+        audit,
         watchers: Watchers::default(),
         active: AtomicI64::new(0),
         config,
@@ -98,6 +101,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (letters, read) = bus::letters::start(&shared.config.kafka, &shared.registry.participants())?;
     let url = shared.config.postgres.url.clone();
     tasks.spawn("dead letters", bus::letters::keep(letters, read, url, shutdown.clone()));
+    tasks.spawn("audit", Exporter::new(Arc::clone(&shared), at_once, shutdown.clone())?.run());
     start_rooms(&shared, inboxes, batches, grpc, &shutdown, &tasks)?;
     tracing::info!(
         grpc = %shared.config.listen.grpc, http = %shared.config.listen.http,

@@ -6,6 +6,7 @@ use skald_kit::{clock::DbClock, health::Health, outbox::Relay};
 use uuid::Uuid;
 
 use crate::{
+    audit::AtOnce,
     bus::{Budget, DeadLetters, Outcomes, Transport},
     config::Config,
     definitions::Registry,
@@ -38,6 +39,8 @@ pub struct Shared {
     pub frozen: Frozen,
     /// Events go out here.
     pub relay: Relay,
+    /// What `orders.audit` must tell at once is named here.
+    pub audit: AtOnce,
     /// Who watches which saga.
     pub watchers: Watchers,
     /// Sagas under way, about: counted now and then, kept up to date in between.

@@ -92,7 +92,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 async fn check(args: Check) -> Result<Exit, Failure> {
-    let which = Which { since: Uuid::max(), all_active: true, rows: false };
+    let which = Which { since: Uuid::max(), all_active: true, rows: false, written: None };
     let mut source = match &args.from {
         Some(from) => Some(Source::open(from, which).await?),
         None => None,

@@ -84,23 +84,28 @@ impl<S: clap::Args + Peer> Signed<S> {
     /// # Errors
     /// The answer was no; there is nobody to ask.
     pub(crate) fn confirm(&self, what: &str) -> Result<(), Failure> {
-        if self.yes {
-            return Ok(());
-        }
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            let nobody = Failure::new(Exit::Usage, "nothing was changed: there is no terminal to ask on");
-            return Err(nobody.advice("--yes does it without asking, --dry-run only shows it"));
-        }
-        eprint!("{what}? [y/N] ");
-        let _ = std::io::stderr().flush();
-        let mut answer = String::new();
-        let _ = stdin.lock().read_line(&mut answer);
-        if matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Ok(());
-        }
-        Err(Failure::new(Exit::Refused, "nothing was changed"))
+        if self.yes { Ok(()) } else { confirm(what) }
     }
+}
+
+/// Asks on the terminal.
+///
+/// # Errors
+/// The answer was no; there is nobody to ask.
+pub(crate) fn confirm(what: &str) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let nobody = Failure::new(Exit::Usage, "nothing was changed: there is no terminal to ask on");
+        return Err(nobody.advice("--yes does it without asking, --dry-run only shows it"));
+    }
+    eprint!("{what}? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let _ = stdin.lock().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, "nothing was changed"))
 }
 
 /// The given one, or one for this action.

@@ -1,7 +1,7 @@
 //! Sagas and histories from an orchestrator's database: keyset pages by id, each in a read-only snapshot of its own, so
 //! that a saga and its history agree and no long transaction holds back the vacuum.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{collections::HashMap, str::FromStr as _, time::Duration};
 
 use futures::TryStreamExt as _;
 use skald_core::{
@@ -105,6 +105,24 @@ impl Database {
         Ok(page)
     }
 
+    /// Goes on behind a saga.
+    pub(super) fn go_on(&mut self, after: Uuid) {
+        self.after = self.after.max(after);
+    }
+
+    /// What an event says beside the history: customer and trace, by saga. They never change.
+    pub(super) async fn labels(
+        &mut self,
+        sagas: &[Recorded],
+    ) -> Result<HashMap<Uuid, (String, Option<String>)>, Failure> {
+        let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.id).collect();
+        let asked = sqlx::query_as("select id, customer_id, traceparent from public.saga where id = any($1)");
+        let rows: Result<Vec<(Uuid, String, Option<String>)>, _> =
+            asked.bind(ids).fetch_all(&mut self.connection).await;
+        let rows = rows.map_err(|error| self.failure(&error))?;
+        Ok(rows.into_iter().map(|(id, customer, trace)| (id, (customer, trace))).collect())
+    }
+
     /// By the time that stands in the ids.
     pub(super) fn share(&self) -> f64 {
         let ms = |id: Uuid| (id.as_u128() >> 80) as f64;
@@ -136,12 +154,15 @@ async fn sagas(
     type Saga = (Uuid, i32, i32, i16, bool, Vec<u8>, Vec<u8>);
     let rows: Vec<Saga> = sqlx::query_as(
         "select id, definition_id, version, format, wake_at is not null, state, request
-           from public.saga where id > $1 and (id >= $2 or ($3 and wake_at is not null)) order by id limit $4",
+           from public.saga where id > $1 and (id >= $2 or ($3 and wake_at is not null))
+            and ($5::bigint is null or (updated_at >= to_timestamp($5 / 1000.0) and id < $6)) order by id limit $4",
     )
     .bind(after)
     .bind(which.since)
     .bind(which.all_active)
     .bind(PAGE)
+    .bind(which.written.map(|(since, _)| since))
+    .bind(which.written.map(|(_, below)| below))
     .fetch_all(connection)
     .await?;
     let recorded = |(id, definition, version, format, active, state, request): Saga| Recorded {

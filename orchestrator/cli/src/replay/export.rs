@@ -59,7 +59,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failed, format!("{} is there already", args.to.display()))
             .advice("nothing was written; name another file"));
     }
-    let which = Which { since: args.from.since, all_active: false, rows: true };
+    let which = Which { since: args.from.since, all_active: false, rows: true, written: None };
     let mut source = Source::open(&args.from.from, which).await?;
     let progress = Progress::new("export");
     let mut part = args.to.clone().into_os_string();

@@ -1,6 +1,8 @@
-//! `skald replay`: what was recorded, judged by this binary before it is deployed. Reads, and changes nothing.
+//! `skald replay`: what was recorded, judged by this binary before it is deployed, or told once more. Reads the database,
+//! and changes nothing in it.
 
 mod database;
+mod events;
 mod export;
 mod file;
 mod progress;
@@ -33,6 +35,8 @@ enum Command {
     Export(export::Args),
     /// Run the recorded inputs under another definition and show what would have ended otherwise
     WhatIf(what_if::Args),
+    /// Publish domain events of a time range again, for a consumer that lost its data
+    Events(Box<events::Args>),
 }
 
 /// Where the histories are.
@@ -51,6 +55,7 @@ impl Args {
         match &self.command {
             Command::Verify(args) => args.output,
             Command::WhatIf(args) => args.output,
+            Command::Events(args) => args.output,
             Command::Export(_) => Format::Table,
         }
     }
@@ -61,15 +66,17 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::WhatIf(args) => what_if::run(args).await,
+        Command::Events(args) => events::run(*args).await,
     }
 }
 
 /// The lowest id of a saga that began then; the nil id for an empty text.
 fn since(text: &str) -> Result<Uuid, String> {
-    if text.is_empty() {
-        return Ok(Uuid::nil());
-    }
+    if text.is_empty() { Ok(Uuid::nil()) } else { time(text).map(skald_kit::ids::lower_bound) }
+}
+
+/// A time or an age, Unix milliseconds.
+fn time(text: &str) -> Result<i64, String> {
     let at = point(text)?;
-    let ms = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    Ok(Uuid::from_u128(ms << 80))
+    Ok(at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
 }

@@ -23,6 +23,8 @@ pub(crate) struct Which {
     pub(crate) all_active: bool,
     /// With their histories.
     pub(crate) rows: bool,
+    /// Of a database: those alone that were written since then, ms; with ids below this.
+    pub(crate) written: Option<(i64, Uuid)>,
 }
 
 /// A definition as it is stored, and what this binary makes of it.

@@ -49,7 +49,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
-    let which = Which { since: args.from.since, all_active: args.all_active, rows: true };
+    let which = Which { since: args.from.since, all_active: args.all_active, rows: true, written: None };
     let mut source = Source::open(&args.from.from, which).await?;
     let tally = Tally { scrubbed: source.is_scrubbed(), ..Tally::default() };
     let (output, rows) = (args.output, Rows::new(args.output));

@@ -45,7 +45,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
     let new = from_file(&args.definition)?;
-    let which = Which { since: args.from.since, all_active: false, rows: true };
+    let which = Which { since: args.from.since, all_active: false, rows: true, written: None };
     let mut source = Source::open(&args.from.from, which).await?;
     let progress = Progress::new("what if");
     let (mut counts, mut shown, mut seen) = (Counts::default(), Vec::new(), (0, 0));

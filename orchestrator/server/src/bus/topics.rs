@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skald_kit::{config::Kafka, kafka::topics::Topic};
 
+use crate::store::retention;
+
 /// Commands and outcomes must outlive any outage that is survived.
 const INTERNAL_RETENTION_MS: i64 = 7 * 86_400_000;
 /// Dead letters wait for a person.
@@ -29,6 +31,11 @@ pub fn order_events(kafka: &Kafka) -> String {
     kafka.topic("orders.events")
 }
 
+/// Where every accepted input goes.
+pub fn audit(kafka: &Kafka) -> String {
+    kafka.topic("orders.audit")
+}
+
 /// Every topic that must be there: commands and outcomes with the same number of partitions, for it routes everything.
 /// The dead letters of commands are their participant's business.
 pub fn needed(kafka: &Kafka, participants: &BTreeSet<String>) -> Vec<Topic> {
@@ -38,7 +45,11 @@ pub fn needed(kafka: &Kafka, participants: &BTreeSet<String>) -> Vec<Topic> {
         retention_ms: Some(retention_ms),
         config: BTreeMap::new(),
     };
-    let mut topics = vec![topic(order_events(kafka), kafka.partitions, INTERNAL_RETENTION_MS)];
+    let mut topics = vec![
+        topic(order_events(kafka), kafka.partitions, INTERNAL_RETENTION_MS),
+        // As long as the history that it is derived from.
+        topic(audit(kafka), kafka.partitions, retention::HORIZON_MS),
+    ];
     for participant in participants {
         let outcomes = outcomes(kafka, participant);
         topics.push(topic(commands(kafka, participant), kafka.partitions, INTERNAL_RETENTION_MS));

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod attention;
+pub mod audit;
 pub mod bulk;
 pub mod dead_letter;
 pub mod definition;

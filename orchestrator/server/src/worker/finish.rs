@@ -57,6 +57,7 @@ impl Worker {
         self.shared.active.fetch_add(writes.active, std::sync::atomic::Ordering::Relaxed);
         for write in &plan.writes {
             self.shared.watchers.changed(write.saga, write.state.version);
+            self.shared.audit.put(write);
             seen(now, write);
         }
     }

@@ -11,7 +11,7 @@ use super::{
     schedule,
 };
 use crate::{
-    bus::{Outgoing, wire},
+    bus::{Outgoing, topics, wire},
     events,
     job::{Ask, Job, Submission, Wake},
     shared::Shared,
@@ -169,7 +169,11 @@ impl Writes {
             history.input.push(row.input.clone());
             history.digest.push(row.digest);
         }
-        self.rows.events.extend(events::rows(&shared.config.kafka, write, about));
+        if !write.events.is_empty() {
+            let topic = topics::order_events(&shared.config.kafka);
+            let at = |version| write.rows.iter().find(|r| r.seq == version).map_or(write.state.now, |r| r.at);
+            self.rows.events.extend(events::rows(&topic, write.saga, &write.events, at, about));
+        }
         if let Some(entries) = &write.attention {
             self.attention.push((write.saga, entries.clone()));
         }

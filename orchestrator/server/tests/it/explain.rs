@@ -174,6 +174,11 @@ async fn hot_statements_use_indexes_of_one_week_and_running_sagas_are_updated_in
         ("owned_by", "wake_at > '-infinity'", false, "saga"),
         ("active", "where wake_at is not null group by status", false, "saga"),
         ("list", "where customer_id = $6", false, "saga"),
+        ("audit's cursor", "from public.audit_cursor", true, "audit_cursor"),
+        ("audit's old rows", "where txid = 0 and (saga_id, seq)", false, "history"),
+        ("audit's page", "where txid >= $1 and txid < $4", false, "history"),
+        ("audit's rows", "on h.saga_id = n.saga_id and h.seq <= n.seq", true, "history"),
+        ("audit's labels", "select id as saga, definition_id", true, "saga"),
     ];
     let plans = skald_harness::eventually("every statement in the log", DEADLINE, async || {
         let plans = Plan::all(&server.log());

@@ -1,5 +1,6 @@
 //! The orchestrator against real PostgreSQL and Kafka, with participants played by the test.
 
+mod audit;
 mod course;
 mod explain;
 mod faults;

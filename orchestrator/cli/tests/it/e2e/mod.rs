@@ -3,9 +3,10 @@
 //! - [`world`]: the processes, each test's own, that can be killed, frozen and started again
 //! - [`shop`]: clients that repeat what got no answer, and a ledger of what they were promised
 //! - [`audit`]: the judge: plain SQL over the three databases, nothing of the code under test but the replay of histories
-//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`]: the tests
+//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`], [`backfill`]: the tests
 
 mod audit;
+mod backfill;
 mod commits;
 mod final_states;
 mod flight;

@@ -42,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) payload: Vec<u8>,
     /// The CloudEvents type, if it has one.
     pub(crate) kind: String,
+    /// All of them, in order.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
 /// A client that looks at a group's offsets and, while nobody is in the group, sets them. Its questions block; clones share it.
@@ -103,12 +105,16 @@ impl Topics {
         let mut records = Vec::new();
         while !left.is_empty() {
             let message = self.client.poll(ASK).expect("the broker has more").expect("a message");
-            let kind = message.headers().and_then(|headers| headers.iter().find(|h| h.key == "ce_type"));
-            let payload = message.payload().unwrap_or_default().to_vec();
+            let headers: Vec<(String, Vec<u8>)> = (message.headers().iter())
+                .flat_map(|headers| headers.iter())
+                .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
+                .collect();
+            let kind = headers.iter().find(|(name, _)| name == "ce_type");
             records.push(Record {
                 key: text(message.key()),
-                payload,
-                kind: text(kind.and_then(|h| h.value)),
+                payload: message.payload().unwrap_or_default().to_vec(),
+                kind: text(kind.map(|(_, value)| value.as_slice())),
+                headers,
             });
             let place = (message.topic().to_owned(), message.partition());
             if left.get(&place).is_some_and(|end| message.offset() + 1 >= *end) {

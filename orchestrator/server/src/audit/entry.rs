@@ -1,0 +1,129 @@
+//! A history row as an event of `orders.audit`. Pure.
+
+use prost::Message as _;
+use skald_core::{
+    Input,
+    input::{self, Act, Operator},
+    plan::Write,
+};
+use skald_kit::outbox;
+use skald_proto::audit::v1::AuditEntry;
+use uuid::Uuid;
+
+use crate::{events::SOURCE, intake::view, store::audit::Entry};
+
+/// A participant's words may be long; bytes.
+const LONGEST: usize = 8 * 1024;
+
+/// The number of the row of a write that must come at once: the saga's last one, or an operator's.
+pub(super) fn at_once(write: &Write) -> Option<i32> {
+    let operator = Input::Operator(Operator::default()).kind();
+    let last = write.rows.last().filter(|_| write.state.is_final());
+    last.or_else(|| write.rows.iter().rfind(|row| row.kind == operator)).map(|row| row.seq as i32)
+}
+
+/// The event: the same bytes whenever it is made.
+pub(super) fn row(topic: &str, of: &Entry, definition: &str, traceparent: Option<&str>) -> outbox::Row {
+    let Entry { saga, row } = of;
+    let mut entry = view::entry(row);
+    let (mut reason, mut verb, mut request_id) = (String::new(), "", String::new());
+    match input::decode(&row.input) {
+        Ok(Input::Operator(operator)) => {
+            verb = operator.act.as_ref().map_or("", Act::name);
+            (reason, request_id) = (operator.reason, operator.request_id);
+        }
+        Ok(Input::CancelRequested(cancel)) => reason = cancel.note,
+        // The signal's id may be a payment token.
+        Ok(Input::Signal(signal)) => entry.summary = format!("signal {}", signal.name),
+        // What can't be read is told as it is: the summary says why.
+        _ => {}
+    }
+    entry.summary = cut(entry.summary);
+    let kind = format!("audit.{}", entry.kind.to_lowercase());
+    let payload = AuditEntry {
+        saga_id: saga.to_string(),
+        definition: definition.to_owned(),
+        entry: Some(entry),
+        reason: cut(reason),
+        verb: verb.to_owned(),
+        request_id,
+    };
+    outbox::Row {
+        id: Uuid::new_v5(saga, format!("audit/{}", row.seq).as_bytes()),
+        topic: topic.to_owned(),
+        key: payload.saga_id.clone(),
+        kind,
+        source: SOURCE.to_owned(),
+        subject: payload.saga_id.clone(),
+        sequence: format!("{:010}", row.seq),
+        time_ms: row.at,
+        traceparent: traceparent.map(str::to_owned),
+        payload: payload.encode_to_vec(),
+    }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use skald_core::{
+        history,
+        input::{Payload, Signal, Unit},
+    };
+
+    use super::*;
+
+    fn told(input: &Input, bytes: Option<&[u8]>) -> (outbox::Row, AuditEntry) {
+        let encoded = bytes.map_or_else(|| input::encode(input), <[u8]>::to_vec);
+        let (kind, actor) = (input.kind(), "ada".to_owned());
+        let row = history::Row { seq: 3, at: 1_234, rules: 1, kind, actor, input: encoded, digest: -1 };
+        let entry = Entry { saga: Uuid::from_u128(5), row };
+        let row = row_of(&entry);
+        let payload = AuditEntry::decode(row.payload.as_slice()).unwrap();
+        (row, payload)
+    }
+
+    fn row_of(entry: &Entry) -> outbox::Row {
+        row("orders.audit", entry, "order", Some("00-trace"))
+    }
+
+    #[test]
+    fn who_acted_and_why_is_in_it() {
+        let act = Operator {
+            request_id: "r1".into(),
+            expected_version: 2,
+            reason: "the customer called".into(),
+            act: Some(Act::Compensate(Unit {})),
+        };
+        let (row, told) = told(&Input::Operator(act), None);
+        let entry = told.entry.unwrap();
+        assert_eq!((entry.actor.as_str(), entry.kind.as_str(), entry.seq), ("ada", "OPERATOR", 3));
+        assert_eq!((told.reason.as_str(), told.verb.as_str()), ("the customer called", "COMPENSATE"));
+        assert_eq!((told.request_id.as_str(), told.definition.as_str()), ("r1", "order"));
+        assert_eq!((row.kind.as_str(), row.sequence.as_str()), ("audit.operator", "0000000003"));
+        assert_eq!((row.key.as_str(), row.subject.as_str()), (told.saga_id.as_str(), told.saga_id.as_str()));
+        assert_eq!((row.time_ms, row.traceparent.as_deref()), (1_234, Some("00-trace")));
+        assert_eq!(row.id, Uuid::new_v5(&Uuid::from_u128(5), b"audit/3"));
+    }
+
+    #[test]
+    fn a_payment_token_is_not() {
+        let payload = Some(Payload { type_url: "t".into(), value: b"tok_secret".to_vec() });
+        let signal = Signal { name: "pay".into(), signal_id: "tok_secret".into(), payload };
+        let (row, told) = told(&Input::Signal(signal), None);
+        assert_eq!(told.entry.unwrap().summary, "signal pay");
+        assert!(!String::from_utf8_lossy(&row.payload).contains("tok_secret"));
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_told_all_the_same() {
+        let (row, told) = told(&Input::DeadlineFired(Default::default()), Some(b"\xff\xff"));
+        assert_eq!(row.kind, "audit.deadline_fired");
+        assert!(told.entry.unwrap().summary.contains("not an input"));
+        assert_eq!(cut("é".repeat(LONGEST)).len(), LONGEST);
+        assert_eq!(cut(format!("x{}", "é".repeat(LONGEST))).len(), LONGEST - 1);
+    }
+}
