@@ -79,7 +79,7 @@ async fn busy(desk: Desk, n: usize, id: Uuid, over: Arc<AtomicBool>, done: Arc<A
         act(Verb::Pause(admin::Pause {})).await;
         act(Verb::Resume(admin::Resume {})).await;
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         act(Verb::Compensate(admin::Compensate {})).await;
     }
     turns
@@ -88,7 +88,7 @@ async fn busy(desk: Desk, n: usize, id: Uuid, over: Arc<AtomicBool>, done: Arc<A
 #[tokio::test(flavor = "multi_thread")]
 async fn each_act_takes_effect_once_while_orchestrators_come_and_go() {
     let (mut world, shop, desk) = start(World::plan().two(Kind::Orchestrator)).await;
-    let end = |n: usize| if n % 2 == 0 { End::Cancelled("OPERATOR") } else { End::Completed };
+    let end = |n: usize| if n.is_multiple_of(2) { End::Cancelled("OPERATOR") } else { End::Completed };
     let orders = waiting(&shop, WAITING, end).await;
     let load = Load::start(&shop, (0..30).map(mixed), 4);
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
