@@ -116,13 +116,13 @@ fn theirs(page: &admin::ExplainResponse, colours: bool) -> Vec<String> {
     }
     let mut out = vec![Tone::Strong.paint("What participants say", colours)];
     for view in &page.participants {
-        let breaker =
-            if view.breaker.is_empty() { String::new() } else { format!(", breaker {}", view.breaker) };
-        let intents = match (view.open_intents, view.unresolved_intents) {
-            (0, _) => String::new(),
-            (open, unresolved) => format!(", {open} open calls, {unresolved} of them unresolved"),
-        };
-        out.push(format!("  {}: lag {}{breaker}{intents}", view.participant, view.lag));
+        let lag = view.lag.map(|lag| format!("lag {lag}"));
+        let breaker = (!view.breaker.is_empty()).then(|| format!("breaker {}", view.breaker));
+        let intents = (view.open_intents > 0).then(|| {
+            format!("{} open calls, {} of them unresolved", view.open_intents, view.unresolved_intents)
+        });
+        let known = [lag, breaker, intents].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        out.push(format!("  {}: {known}", view.participant).trim_end_matches([':', ' ']).to_owned());
         for row in &view.barrier {
             let verb = row.verb().as_str_name().trim_start_matches("VERB_");
             let verdict = row.verdict().as_str_name().trim_start_matches("BARRIER_VERDICT_");

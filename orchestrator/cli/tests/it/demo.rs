@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use skald_harness::{Process, eventually, scratch};
 use skald_local::child::Signal;
 
-use crate::commands::{ended, skald};
+use crate::{
+    commands::{ended, skald},
+    e2e::terminal::Terminal,
+};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -42,12 +45,30 @@ async fn every_sample_order_ends_as_it_should_and_again_on_kept_data() {
     let (log, up) = (|process: &Process| process.log(), dev(&data, base, &[]));
     eventually("it to stay up", LONG, async || log(&up).contains("Up until Ctrl-C.").then_some(())).await;
     assert!(log(&up).contains(&format!("grpcurl -plaintext 127.0.0.1:{base} list")), "{}", log(&up));
-    tokio::task::spawn_blocking(move || clients(base)).await.expect("the clients' part");
+    let hints = log(&up);
+    tokio::task::spawn_blocking(move || {
+        what_it_says_to_try(&hints);
+        clients(base);
+    })
+    .await
+    .expect("the clients' part");
     neighbours(&data, base).await;
     up.signal(Signal::INT);
     assert_eq!(up.wait(LONG).await.code(), Some(0), "{}", log(&up));
     let postmaster = data.join("postgres/data/postmaster.pid");
     assert!(!postmaster.exists(), "PostgreSQL was stopped with it");
+}
+
+/// The lines to copy work as they are.
+fn what_it_says_to_try(log: &str) {
+    let is_command = |line: &&str| line.starts_with("grpcurl ") || line.starts_with("skald ");
+    let lines: Vec<&str> =
+        log.lines().filter_map(|line| line.strip_prefix("  ")).filter(is_command).collect();
+    assert_eq!(lines.len(), 8, "{log}");
+    for line in lines {
+        let said = Terminal::bare().works(line);
+        assert!(!said.is_empty(), "{line}");
+    }
 }
 
 /// The command as a client of what runs.

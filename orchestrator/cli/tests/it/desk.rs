@@ -143,7 +143,7 @@ fn a_page_says_where_a_saga_stands_and_what_can_be_done() {
                 verdict: BarrierVerdict::Intent.into(),
                 ..Default::default()
             }],
-            lag: 2,
+            lag: Some(2),
             breaker: "OPEN".into(),
             open_intents: 3,
             unresolved_intents: 1,

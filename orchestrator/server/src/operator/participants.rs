@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::intake::Desk;
 
-/// Who does not answer within this is not waited for.
+/// Who does not answer a question within this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was learned.
@@ -45,23 +45,21 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
         match known.get(*name) {
             None => Err(format!("what {name} has of it: no address is set (participants.{name})")),
             Some(address) => {
-                let view = tokio::time::timeout(PATIENCE, one(name, address, saga)).await;
-                let late =
-                    || Err(Status::deadline_exceeded(format!("no answer in {} s", PATIENCE.as_secs())));
                 let why = |s: Status| format!("what {name} has of it: {address} says: {}", s.message());
-                view.unwrap_or_else(|_| late()).map_err(why)
+                one(name, address, saga).await.map_err(why)
             }
         }
     });
     let mut learned = Learned::default();
     for answer in join_all(asked).await {
         match answer {
-            Ok(view) => {
+            Ok((view, unknown)) => {
                 let of = |(_, graph): &(&Step, &Graph)| graph.participant == view.participant;
                 let steps = state.steps.iter().zip(&definition.steps).filter(of);
                 learned
                     .disagreements
                     .extend(steps.filter_map(|(step, graph)| differ(step, graph, &view.barrier)));
+                learned.unknown.extend(unknown.iter().map(|line| format!("{}: {line}", view.participant)));
                 learned.views.push(view);
             }
             Err(why) => learned.unknown.push(why),
@@ -70,31 +68,50 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
     learned
 }
 
-async fn one(name: &str, address: &str, saga: Uuid) -> Result<wire::ParticipantView, Status> {
+/// What it has, and what it could not learn itself.
+async fn one(name: &str, address: &str, saga: Uuid) -> Result<(wire::ParticipantView, Vec<String>), Status> {
     let wrong = |e: tonic::transport::Error| Status::unavailable(e.to_string());
     let endpoint = Channel::from_shared(format!("http://{address}"))
         .map_err(|e| Status::invalid_argument(e.to_string()))?
         .connect_timeout(PATIENCE);
-    let mut client = ParticipantAdminServiceClient::new(endpoint.connect().await.map_err(wrong)?);
     let request = participant::GetBarrierRequest { saga_id: saga.to_string() };
-    let barrier = match client.get_barrier(request).await {
-        Ok(answer) => answer.into_inner().rows,
-        Err(status) if status.code() == Code::NotFound => Vec::new(),
-        Err(status) => return Err(status),
-    };
-    let status = client.get_status(participant::GetStatusRequest {}).await?.into_inner();
+    let (mut client, barrier) = within(async {
+        let mut client = ParticipantAdminServiceClient::new(endpoint.connect().await.map_err(wrong)?);
+        match client.get_barrier(request).await {
+            Ok(answer) => Ok((client, answer.into_inner().rows)),
+            Err(status) if status.code() == Code::NotFound => Ok((client, Vec::new())),
+            Err(status) => Err(status),
+        }
+    })
+    .await?;
+    // Apart from the barrier: it takes longer while the participant itself waits for its broker or database.
+    let status = within(async { client.get_status(participant::GetStatusRequest {}).await }).await;
+    let status = status.map_or_else(
+        |why| participant::GetStatusResponse {
+            unknown: vec![format!("lag, breaker and open calls: {}", why.message())],
+            ..Default::default()
+        },
+        tonic::Response::into_inner,
+    );
     let breaker = status.breaker.map(|b| BreakerState::try_from(b.state).unwrap_or_default());
     let intents = status.intents.unwrap_or_default();
-    Ok(wire::ParticipantView {
+    let view = wire::ParticipantView {
         participant: name.to_owned(),
         barrier,
-        lag: status.lag.iter().map(|lag| lag.messages).sum(),
+        lag: (!status.lag.is_empty()).then(|| status.lag.iter().map(|lag| lag.messages).sum()),
         breaker: breaker
             .map(|b| b.as_str_name().trim_start_matches("BREAKER_STATE_").to_owned())
             .unwrap_or_default(),
         open_intents: intents.open,
         unresolved_intents: intents.unresolved,
-    })
+    };
+    Ok((view, status.unknown))
+}
+
+/// What comes soon enough.
+async fn within<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = || Err(Status::deadline_exceeded(format!("no answer in {} s", PATIENCE.as_secs())));
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| late())
 }
 
 /// What a participant has of a step that does not fit to what we have.

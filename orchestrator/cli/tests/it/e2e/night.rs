@@ -1,15 +1,11 @@
 //! A night on call, with the command line alone: payment is down for a while, an order is poisoned, a refund is parked.
 
-use prost::Message as _;
-use skald_proto::{
-    order::v1::OrderStatus,
-    participant::v1::{Failed, Outcome, Verb, outcome::Answer},
-};
-use uuid::Uuid;
+use skald_proto::order::v1::OrderStatus;
 
 use super::{
     LIMIT, audit,
     shop::{End, Order, SHELF, Shop, TEA, Then, draft},
+    troubles::{self, until},
     world::{Kind, World},
 };
 use crate::commands::{ended, skald};
@@ -40,42 +36,6 @@ impl Desk {
         })
         .await
     }
-}
-
-async fn until(shop: &Shop, id: Uuid, status: OrderStatus) {
-    skald_harness::eventually(&format!("order {id} to be {status:?}"), LIMIT, async || {
-        let order = shop.look(id).await;
-        if order.status() == status { Ok(()) } else { Err(order) }
-    })
-    .await;
-}
-
-/// An answer of payment's about a charge, into the partition where it belongs.
-async fn say(world: &World, order: Uuid, answer: Answer) {
-    let outcome = Outcome {
-        protocol: 1,
-        saga_id: order.to_string(),
-        step: "charge".into(),
-        verb: Verb::Run.into(),
-        epoch: 1,
-        attempt: 1,
-        participant: "payment".into(),
-        answer: Some(answer),
-    };
-    let mut kafka =
-        skald_kit::config::Kafka { bootstrap_servers: world.brokers.clone(), ..Default::default() };
-    kafka.topic_prefix = world.prefix.clone();
-    let producer = skald_kit::kafka::Producer::new(&kafka, |(), result| result.expect("delivered")).unwrap();
-    let (topic, key) = (kafka.topic("skald.payment.outcomes"), order.to_string());
-    let record = skald_kit::kafka::Record {
-        topic: &topic,
-        partition: Some(skald_kit::kafka::partition_for_id(order, kafka.partitions)),
-        key: key.as_bytes(),
-        payload: &outcome.encode_to_vec(),
-        headers: &[],
-    };
-    producer.send(record, ()).expect("taken");
-    producer.flush(LIMIT).await.expect("delivered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,11 +85,7 @@ async fn a_night_on_call() {
     assert!(frozen.contains("payment is down"), "{frozen}");
 
     // A roll-out went wrong: nobody knows the definition that an order follows, so its next answer is poison.
-    let broken = "update saga set definition_id = definition_id + 4711 where id = $1";
-    let mut sql = world.sql(Kind::Orchestrator).await;
-    sqlx::query(broken).bind(poisoned).execute(&mut sql).await.expect("broken");
-    let failed = Failed { code: "BUSY".into(), message: "later".into(), retryable: true, retry_after_ms: 0 };
-    say(&world, poisoned, Answer::Failed(failed)).await;
+    troubles::poison(&world, poisoned).await;
     desk.until(&["attention"], &["QUARANTINED", "DEAD_LETTER"]).await;
     let letters = desk.run(0, &["dlq", "list", "--output", "jsonl"]);
     let letter: serde_json::Value = serde_json::from_str(letters.lines().next().expect("a letter")).unwrap();
@@ -138,8 +94,7 @@ async fn a_night_on_call() {
     let whole = desk.run(0, &["dlq", "show", &id]);
     assert!(whole.contains("POISON") && whole.contains("definition_id"), "{whole}");
     // The missing definition was rolled out.
-    let mended = "update saga set definition_id = definition_id - 4711 where id = $1";
-    sqlx::query(mended).bind(poisoned).execute(&mut sql).await.expect("mended");
+    troubles::mend(&world, poisoned).await;
     desk.act(&["saga", "release", &poisoned.to_string()], "the definition is there");
     let sent = desk.act(&["dlq", "redrive", &id], "the definition is there");
     assert!(sent.contains("1 sent again"), "{sent}");

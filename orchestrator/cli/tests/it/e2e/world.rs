@@ -100,8 +100,9 @@ impl Plan {
             urls,
             stocked: BTreeMap::new(),
         };
-        // All at once: several may migrate one database and create one topic.
-        for kind in Kind::ALL {
+        // Participants first: orchestrators are told where their desks are. Nobody waits for anybody: several may migrate one
+        // database and create one topic.
+        for kind in [Kind::Inventory, Kind::Payment, Kind::Orchestrator] {
             let some = (0..self.instances.get(&kind).copied().unwrap_or(1))
                 .map(|n| Service::spawn(&self, &world, kind, n))
                 .collect();
@@ -195,8 +196,12 @@ impl World {
 
     /// Makes a payment instance's gateway slow from now on.
     pub(crate) async fn slow_gateway(&self, n: usize, latency_ms: u32) {
+        self.gateway(n, SetGatewayMoodRequest { latency_ms, ..Default::default() }).await;
+    }
+
+    /// How a payment instance's gateway misbehaves from now on.
+    pub(crate) async fn gateway(&self, n: usize, mood: SetGatewayMoodRequest) {
         let mut client = PaymentServiceClient::new(self.service(Kind::Payment, n).channel());
-        let mood = SetGatewayMoodRequest { latency_ms, ..Default::default() };
         client.set_gateway_mood(mood).await.expect("the mood is set");
     }
 }
@@ -230,6 +235,10 @@ impl Service {
             builder = builder
                 .env("SKALD_DRIVER__RESEND_GAPS_MS", "[1000, 2000, 4000]")
                 .env("SKALD_DRIVER__RESEND_CANARIES_PER_SECOND", "50");
+            for participant in [Kind::Inventory, Kind::Payment] {
+                let name = format!("SKALD_PARTICIPANTS__{}", participant.name().to_uppercase());
+                builder = builder.env(name, world.service(participant, 0).address());
+            }
         }
         for (_, name, value) in plan.settings.iter().filter(|(of, ..)| *of == kind) {
             builder = builder.env(format!("SKALD_{name}"), value);
