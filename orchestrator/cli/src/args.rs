@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, bench, definition, dev, migrate,
+    audit, bench, conformance, definition, dev, migrate,
     operator::{attention, bulk, letters, participants},
     orders,
     output::Format,
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Replay(replay::Args),
     /// Compare definitions, and say which running sagas could follow
     Definition(definition::Args),
+    /// Tell a participant in any language whether it keeps the protocol's promises
+    Conformance(conformance::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -90,6 +92,7 @@ impl Command {
             Command::Bulk(args) => args.format(),
             Command::Participant(args) => args.format(),
             Command::Audit(args) => args.format(),
+            Command::Conformance(args) => args.format(),
             Command::Replay(args) => args.format(),
             Command::Definition(args) => args.format(),
             Command::Dev(_)
