@@ -7,8 +7,8 @@ pub type Doing = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// Does it.
 pub type Hook = Box<dyn FnMut() -> Doing + Send>;
 
-/// By so much the gaps grow between the commands that are in flight during the kill: dozens of them last for a second.
-const PACE: Duration = Duration::from_micros(500);
+/// Between the commands that are in flight while a person kills: hundreds of them last for a minute.
+const PACE: Duration = Duration::from_millis(100);
 
 /// Both, or none of them.
 #[derive(Default)]
@@ -21,13 +21,13 @@ impl Hooks {
     /// `kill` ends the participant as `kill -9` does; `restart` starts it again.
     #[must_use]
     pub fn new(kill: Hook, restart: Hook) -> Self {
-        Self { pair: Some((kill, restart)), pace: PACE }
+        Self { pair: Some((kill, restart)), pace: Duration::ZERO }
     }
 
     /// For a person, who is slow: work goes on for about a minute until the participant is killed.
     #[must_use]
     pub fn by_hand(self) -> Self {
-        Self { pace: PACE * 50, ..self }
+        Self { pace: PACE, ..self }
     }
 
     pub(crate) fn pace(&self) -> Duration {

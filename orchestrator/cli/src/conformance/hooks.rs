@@ -6,7 +6,7 @@ use skald_conformance::{Doing, Hooks};
 use tokio::process::Command;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Crash {
     /// A command that kills it in the middle, as kill -9 does, and returns when it is gone
     #[arg(long, value_name = "COMMAND", requires = "restart_hook", conflicts_with = "ask")]
     kill_hook: Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct Args {
     ask: bool,
 }
 
-impl Args {
+impl Crash {
     pub(super) fn hooks(&self) -> Hooks {
         match (&self.kill_hook, &self.restart_hook) {
             (Some(kill), Some(restart)) => {

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long = "kafka-property", value_name = "NAME=VALUE", value_parser = property, requires = "brokers")]
     properties: Vec<(String, String)>,
     #[command(flatten)]
-    crash: hooks::Args,
+    crash: hooks::Crash,
     /// This rule alone; may be given often
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,

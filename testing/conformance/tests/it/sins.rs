@@ -35,13 +35,13 @@ const OVER_GRPC: &[(Sin, &str, &str)] = &[
     (Sin::RunsTheOld, "too-old", "it must be failed, final; it was succeeded"),
     (Sin::RunsTheFuture, "future", "it must be failed, retryable; it was succeeded"),
     (Sin::AnswersNonsense, "undecodable", "it was answered"),
-    (Sin::ForgetsOnCrash, "crash", "with other content"),
+    (Sin::ForgetsOnCrash, "crash", "was first"),
 ];
 
 const OVER_KAFKA: &[(Sin, &str, &str)] = &[
     (Sin::OwnPartition, "partition", "was answered into partition"),
     (Sin::DropsNonsense, "undecodable", "no dead letter with the original"),
-    (Sin::ForgetsOnCrash, "crash", "with other content"),
+    (Sin::ForgetsOnCrash, "crash", "was first"),
     (Sin::CommitsFirst, "offsets", "had been committed at the kill"),
 ];
 

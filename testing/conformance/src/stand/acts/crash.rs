@@ -9,9 +9,9 @@ use crate::{
     stand::Stand,
 };
 
-/// Commands under way at once while the kill is on its way.
+/// Commands that are sent together before the kill begins.
 const WINDOW: usize = 8;
-/// Windows that are answered before the kill begins.
+/// How often.
 const BEFORE: usize = 2;
 /// Here silence is asked again by so much later: what is caught should have been sent once.
 const SLOWLY: u32 = 4;
@@ -49,25 +49,27 @@ pub(super) async fn crash(
     wait(stand, round, &mut open, Patience { until, resend, retry: !silent }).await;
 }
 
-/// A window is sent when the one before is answered, until the participant is gone.
+/// Some together, then one by one, the next when the one before is answered: something is always under way, until the participant
+/// is gone.
 async fn kill_under_load(stand: &mut Stand, round: &mut Round, then: &[Command]) -> Result<(), String> {
-    let mut windows = then.chunks(WINDOW);
-    for window in windows.by_ref().take(BEFORE) {
+    let (together, single) = then.split_at(then.len().min(WINDOW * BEFORE));
+    for window in together.chunks(WINDOW) {
         round.sent.extend(stand.transport.send(vec![(0, window.to_vec())]).await);
         answered(stand, round, window, window.len()).await;
     }
     let pace = stand.hooks.pace();
     let mut kill = stand.hooks.kill()?;
-    // the gaps grow: dense at first, and yet enough for a kill that takes a second
-    for (gaps, window) in (0..).zip(windows) {
-        round.sent.extend(stand.transport.send(vec![(0, window.to_vec())]).await);
+    for one in single.chunks(1) {
+        round.sent.extend(stand.transport.send(vec![(0, one.to_vec())]).await);
         let next = async {
-            answered(stand, round, window, window.len()).await;
-            sleep(pace * gaps).await;
+            answered(stand, round, one, 1).await;
+            if !pace.is_zero() {
+                sleep(pace).await;
+            }
         };
         tokio::select! {
             biased;
-            // the next window first: something is always under way when it is gone
+            // the next one first: something is under way when it is gone
             () = next => {}
             killed = &mut kill => return killed,
         }

@@ -18,7 +18,7 @@ use skald_kit::{
 use skald_proto::participant::v1::Command;
 use tokio::runtime::Runtime;
 
-use super::{Life, Naive, Sin, runtime};
+use super::{Dying, Life, Naive, Sin, runtime};
 
 const PARTITIONS: i32 = 3;
 /// Messages handled before the offsets are committed.
@@ -100,14 +100,13 @@ async fn poll(naive: Naive, kafka: config::Kafka) {
         let first = naive.sin == Sin::CommitsFirst;
         if first {
             commit(&consumer, &topic, &batch);
-            naive.committed_first.send_replace(batch.len());
+            if *naive.dying.borrow() == Dying::Soon {
+                naive.dying.send_replace(Dying::Committed);
+                std::future::pending::<()>().await;
+            }
         }
         for message in &batch {
-            if first {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
             handle(&naive, &kafka, &producer, message).await;
-            naive.committed_first.send_modify(|n| *n = n.saturating_sub(1));
         }
         if !first {
             commit(&consumer, &topic, &batch);

@@ -65,6 +65,15 @@ struct Row {
     undo: Option<Answer>,
 }
 
+/// How far it is with dying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dying {
+    No,
+    Soon,
+    /// Offsets are committed whose commands are not answered, and never will be.
+    Committed,
+}
+
 type Rows = HashMap<(String, String, u32), Row>;
 
 /// Clones share the memory, which a kill does not touch: it stands for a database.
@@ -73,14 +82,14 @@ pub(crate) struct Naive {
     pub(crate) sin: Sin,
     rows: Arc<Mutex<Rows>>,
     effects: Arc<AtomicU64>,
-    /// Commands whose offset is committed and that are not answered.
-    pub(crate) committed_first: Arc<watch::Sender<usize>>,
+    /// It will be killed, and who commits first is to be caught in the middle.
+    pub(crate) dying: Arc<watch::Sender<Dying>>,
 }
 
 impl Naive {
     pub(crate) fn new(sin: Sin) -> Self {
-        let committed_first = Arc::new(watch::Sender::new(0));
-        Self { sin, rows: Arc::default(), effects: Arc::default(), committed_first }
+        let dying = Arc::new(watch::Sender::new(Dying::No));
+        Self { sin, rows: Arc::default(), effects: Arc::default(), dying }
     }
 
     /// Effects since the start, undone ones included.
@@ -255,12 +264,14 @@ pub(crate) fn hooks(life: Arc<Mutex<impl Life>>, naive: &Naive) -> Hooks {
         Box::pin(async move {
             if naive.sin == Sin::CommitsFirst {
                 // in the middle of what it should not do
-                let mut middle = naive.committed_first.subscribe();
-                middle.wait_for(|n| *n > 0).await.expect("it lives");
+                naive.dying.send_replace(Dying::Soon);
+                let mut middle = naive.dying.subscribe();
+                middle.wait_for(|dying| *dying == Dying::Committed).await.expect("it lives");
             }
             let gone = tokio::task::spawn_blocking(move || life.lock().expect("no panic").kill());
             gone.await.expect("no panic");
             naive.crashed();
+            naive.dying.send_replace(Dying::No);
             Ok(())
         })
     });
