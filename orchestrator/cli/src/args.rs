@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, bench, definition, dev, migrate,
+    audit, bench, conformance, definition, dev, migrate,
     operator::{attention, bulk, letters, participants, stats},
     orders,
     output::Format,
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Replay(replay::Args),
     /// Compare, freeze and thaw definitions, move running sagas to a new version
     Definition(definition::Args),
+    /// Tell a participant in any language whether it keeps the protocol's promises
+    Conformance(conformance::Args),
     /// Bring databases up to date
     Migrate(migrate::Args),
     /// Check or create Kafka's topics
@@ -100,6 +102,7 @@ impl Command {
             Command::Bulk(args) => args.format(),
             Command::Participant(args) => args.format(),
             Command::Audit(args) => args.format(),
+            Command::Conformance(args) => args.format(),
             Command::Replay(args) => args.format(),
             Command::Definition(args) => args.format(),
             Command::Migrate(args) => args.output,

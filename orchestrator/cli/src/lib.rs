@@ -6,6 +6,7 @@ mod args;
 pub mod audit;
 pub mod bench;
 pub mod client;
+pub mod conformance;
 pub mod definition;
 pub mod dev;
 pub mod exit;
@@ -61,6 +62,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit(args) => audit::run(args).await?,
         Command::Replay(args) => replay::run(args).await?,
         Command::Definition(args) => definition::run(args).await?,
+        Command::Conformance(args) => conformance::run(args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Topics(args) => topics::run(args).await?,
         Command::Bench(args) => return Ok(bench::run(args).await?),

@@ -5,6 +5,7 @@
 mod audit;
 mod board;
 mod commands;
+mod conformance;
 mod definition;
 mod demo;
 mod desk;
