@@ -2,8 +2,9 @@
 
 pub mod problem;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use skald_kit::config::ClientTls;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -67,6 +68,9 @@ struct Common {
         default_value = "skald-cli"
     )]
     client: String,
+    /// The certificate, a PEM file, that must have signed the server's: the connection is made over TLS
+    #[arg(long, value_name = "FILE", env = "SKALD_CA", hide_env_values = true)]
+    ca: Option<PathBuf>,
     /// table, or json: as in the contracts, one object per line
     #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
     output: Format,
@@ -74,7 +78,7 @@ struct Common {
 
 impl Orchestrator {
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        connect(&self.server, "orchestrator", "SKALD_SERVER", &self.common.client).await
+        connect(&self.server, "orchestrator", "SKALD_SERVER", &self.common).await
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -84,7 +88,7 @@ impl Orchestrator {
 
 impl Inventory {
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        connect(&self.server, "inventory", "SKALD_INVENTORY_SERVER", &self.common.client).await
+        connect(&self.server, "inventory", "SKALD_INVENTORY_SERVER", &self.common).await
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -119,14 +123,22 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     Ok(endpoint.connect_timeout(CONNECT).timeout(CALL).tcp_nodelay(true))
 }
 
-async fn connect(server: &str, what: &str, variable: &str, client: &str) -> Result<Connection, Failure> {
-    let channel = endpoint(server)?.connect().await.map_err(|error| {
+async fn connect(server: &str, what: &str, variable: &str, common: &Common) -> Result<Connection, Failure> {
+    let endpoint = match &common.ca {
+        None => endpoint(server)?,
+        Some(ca) => {
+            let tls = ClientTls { ca: ca.clone(), domain: None, certificate: None, key: None };
+            let secured = tls.apply(endpoint(&format!("https://{server}"))?);
+            secured.map_err(|error| Failure::new(Exit::Usage, format!("--ca: {error:#}")))?
+        }
+    };
+    let channel = endpoint.connect().await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("{what} at {server} does not answer: {}", innermost(&error)))
             .advice(format!(
                 "start it with `skald dev` or `skald serve {what}`, or name another with --server or {variable}"
             ))
     })?;
-    named(channel, client)
+    named(channel, &common.client)
 }
 
 /// Says with every call on this channel who makes it.

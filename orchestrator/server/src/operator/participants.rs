@@ -18,10 +18,10 @@ use skald_proto::{
         participant_admin_service_client::ParticipantAdminServiceClient,
     },
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::intake::Desk;
+use crate::{config::Participant, intake::Desk};
 
 /// Who does not answer within this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,16 +42,20 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
     names.dedup();
     let known = &desk.shared.config.participants;
     let asked = names.iter().map(|name| async move {
-        match known.get(*name) {
-            None => Err(format!("what {name} has of it: no address is set (participants.{name})")),
-            Some(address) => {
-                let view = tokio::time::timeout(PATIENCE, one(name, address, saga)).await;
-                let late =
-                    || Err(Status::deadline_exceeded(format!("no answer in {} s", PATIENCE.as_secs())));
-                let why = |s: Status| format!("what {name} has of it: {address} says: {}", s.message());
-                view.unwrap_or_else(|_| late()).map_err(why)
+        let unset = || format!("what {name} has of it: no address is set (participants.{name})");
+        let participant = known.get(*name).ok_or_else(unset)?;
+        let mut answer = Err(unset());
+        // Its instances have one database: the first one that answers will do.
+        for address in participant.addresses() {
+            let view = tokio::time::timeout(PATIENCE, one(name, participant, address, saga)).await;
+            let late = || Err(Status::deadline_exceeded(format!("no answer in {} s", PATIENCE.as_secs())));
+            let why = |s: Status| format!("what {name} has of it: {address} says: {}", s.message());
+            answer = view.unwrap_or_else(|_| late()).map_err(why);
+            if answer.is_ok() {
+                break;
             }
         }
+        answer
     });
     let mut learned = Learned::default();
     for answer in join_all(asked).await {
@@ -70,11 +74,14 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
     learned
 }
 
-async fn one(name: &str, address: &str, saga: Uuid) -> Result<wire::ParticipantView, Status> {
+async fn one(
+    name: &str,
+    participant: &Participant,
+    address: &str,
+    saga: Uuid,
+) -> Result<wire::ParticipantView, Status> {
     let wrong = |e: tonic::transport::Error| Status::unavailable(e.to_string());
-    let endpoint = Channel::from_shared(format!("http://{address}"))
-        .map_err(|e| Status::invalid_argument(e.to_string()))?
-        .connect_timeout(PATIENCE);
+    let endpoint = participant.endpoint(address).map_err(|e| Status::invalid_argument(format!("{e:#}")))?;
     let mut client = ParticipantAdminServiceClient::new(endpoint.connect().await.map_err(wrong)?);
     let request = participant::GetBarrierRequest { saga_id: saga.to_string() };
     let barrier = match client.get_barrier(request).await {
