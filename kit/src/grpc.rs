@@ -8,8 +8,8 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -53,17 +53,18 @@ pub async fn serve(
     health: Health,
     shutdown: Shutdown,
 ) -> Result<()> {
-    serve_on(bind(listen).await?, routes, descriptor_sets, health, shutdown).await
+    serve_on(bind(listen).await?, None, routes, descriptor_sets, health, shutdown).await
 }
 
-/// Serves `routes` with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
+/// Serves `routes`, over TLS when it is given, with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
 /// v1alpha. When the stop is asked for, health says NOT_SERVING, no call is taken any more, and those under
 /// way have five seconds to finish; streams without an end must watch the shutdown themselves.
 ///
 /// # Errors
-/// A descriptor set cannot be decoded, or the listener broke.
+/// A descriptor set cannot be decoded, the certificate or its key is none, or the listener broke.
 pub async fn serve_on(
     listener: TcpListener,
+    tls: Option<ServerTlsConfig>,
     routes: Routes,
     descriptor_sets: &[&'static [u8]],
     health: Health,
@@ -77,7 +78,11 @@ pub async fn serve_on(
     report(&reporter, &names, health.overall()).await;
     let feed = tokio::spawn(feed(reporter, names, health, shutdown.clone()));
     let stop = shutdown.clone();
-    let serving = Server::builder()
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).context("the TLS of the gRPC server")?;
+    }
+    let serving = server
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)

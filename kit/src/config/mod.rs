@@ -6,6 +6,7 @@ mod secret;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 pub use problems::{Problems, Validate};
 pub use secret::Secret;
 pub use sections::{Kafka, Listen, Log, LogFormat, Otlp, Postgres, Shutdown};
+pub use tls::{ClientTls, ServerTls};
 
 /// Why the settings cannot be used. Each variant's text names the file, variable or setting.
 #[derive(Debug, thiserror::Error)]

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     if let Some(folder) = &config.definitions.folder {
         definitions.extend(of_folder(folder)?);
     }
-    let topics = all(&config.kafka, &definitions);
+    let topics = of_those_over_kafka(&config, all(&config.kafka, &definitions));
     if args.verb == Verb::Create {
         topics::create_missing(&config.kafka, &topics).await?;
     }
@@ -102,6 +102,15 @@ fn of_folder(folder: &Path) -> anyhow::Result<Vec<Definition>> {
     Ok(definitions)
 }
 
+/// Without the commands and outcomes of participants over gRPC.
+fn of_those_over_kafka(config: &skald_server::Config, topics: Vec<Topic>) -> Vec<Topic> {
+    let over_grpc =
+        config.participants.iter().filter(|(_, p)| p.transport == skald_server::config::Via::Grpc);
+    let theirs: Vec<String> =
+        over_grpc.map(|(name, _)| config.kafka.topic(&format!("skald.{name}."))).collect();
+    topics.into_iter().filter(|topic| !theirs.iter().any(|own| topic.name.starts_with(own))).collect()
+}
+
 /// Every topic that orchestrator and participants need, each once, by name.
 pub(crate) fn all(kafka: &Kafka, definitions: &[Definition]) -> Vec<Topic> {
     let steps = definitions.iter().flat_map(|definition| &definition.steps).filter(|step| !step.is_signal());
@@ -114,4 +123,30 @@ pub(crate) fn all(kafka: &Kafka, definitions: &[Definition]) -> Vec<Topic> {
     let by_name: BTreeMap<String, Topic> =
         topics.into_iter().flatten().map(|topic| (topic.name.clone(), topic)).collect();
     by_name.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skald_server::config::{Participant, Via};
+
+    #[test]
+    fn a_participant_over_grpc_needs_its_events_alone() {
+        let mut config = skald_server::Config::default();
+        let grpc = Participant { address: "p:1".into(), transport: Via::Grpc, ..Participant::default() };
+        config.participants =
+            [("payment".to_owned(), grpc), ("inventory".to_owned(), Participant::at("i:1"))].into();
+        let topics = of_those_over_kafka(&config, all(&config.kafka, &[Definition::order()]));
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        let wanted = [
+            "inventory.updated",
+            "orders.events",
+            "payments.events",
+            "skald.inventory.commands",
+            "skald.inventory.commands.dlq",
+            "skald.inventory.outcomes",
+            "skald.inventory.outcomes.dlq",
+        ];
+        assert_eq!(names, wanted);
+    }
 }

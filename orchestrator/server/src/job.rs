@@ -90,6 +90,11 @@ pub struct Operation {
 pub enum Origin {
     /// A message: its offset is finished when it is settled.
     Message(Box<Message>),
+    /// A participant's stream: there is nothing to finish.
+    Stream {
+        /// W3C trace context of the outcome.
+        traceparent: Option<String>,
+    },
     /// A caller who waits.
     Caller(oneshot::Sender<Reply>),
     /// Ourselves.

@@ -29,7 +29,7 @@ use tonic::{server::NamedService, service::Routes};
 use crate::{
     SERVICE,
     audit::{AtOnce, Exporter},
-    bus::{self, Budget, DeadLetters, Outcomes, Transport, transport::KafkaTransport},
+    bus::{self, Budget, DeadLetters, Lost, Outcomes, Transports, outcomes::Router, transport::Losses},
     config::Config,
     frozen::Frozen,
     housekeeping::Keeper,
@@ -64,7 +64,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     tasks.spawn("kafka probe", kafka::probe::run(config.kafka.clone(), health.clone(), shutdown.clone()));
 
     let Some(registry) = prepare::prepare(&config, &health, &shutdown).await? else { return Ok(()) };
-    prepare::check_topics(&config.kafka, &registry.participants(), &shutdown, &tasks).await?;
+    let over_kafka = config.over_kafka(registry.participants());
+    prepare::check_topics(&config.kafka, &over_kafka, &shutdown, &tasks).await?;
     let instance = Instance::new(SERVICE, config.listen.grpc.to_string());
     let alive = Shutdown::new();
     let clock = DbClock::new();
@@ -74,10 +75,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let heart = Tasks::new(&alive);
     heart.spawn("heartbeat", instance.clone().run(config.postgres.url.clone(), clock.clone(), alive.clone()));
 
-    let participants = registry.participants();
-    let (outcomes, batches) = Outcomes::start(&config.kafka, participants.clone())?;
+    let (outcomes, batches) = Outcomes::start(&config.kafka, over_kafka.clone())?;
     let (undelivered, failures): (Vec<_>, Vec<_>) =
         (0..config.driver.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
+    let losses = Losses::new(undelivered, config.kafka.partitions);
+    let (transports, links) = Transports::start(&config, registry.participants(), &losses, &health)?;
     let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, SERVICE, &heart)?;
     let (audit, at_once) = AtOnce::new();
     let shared = Arc::new(Shared {
@@ -85,7 +87,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         registry,
         clock,
         health: health.clone(),
-        transport: Transport::Kafka(KafkaTransport::start(&config.kafka, participants, undelivered)?),
+        transports,
         dead_letters: DeadLetters::start(&config.kafka, outcomes.clone())?,
         outcomes,
         budget: Budget::new(config.driver.resend_canaries_per_second, config.driver.resend_share),
@@ -98,11 +100,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     });
     let (workers, closing) = (Tasks::new(&shutdown), Shutdown::new());
     let inboxes = start_workers(&shared, failures, &shutdown, &closing, &workers);
-    let (letters, read) = bus::letters::start(&shared.config.kafka, &shared.registry.participants())?;
-    let url = shared.config.postgres.url.clone();
-    tasks.spawn("dead letters", bus::letters::keep(letters, read, url, shutdown.clone()));
+    let router = Router { inboxes, shared: Arc::clone(&shared) };
+    // They end after the workers, when the last command is on its way.
+    for link in links {
+        heart.spawn(link.name(), link.run(router.clone(), closing.clone()));
+    }
+    if !over_kafka.is_empty() {
+        let (letters, read) = bus::letters::start(&shared.config.kafka, &over_kafka)?;
+        let url = shared.config.postgres.url.clone();
+        tasks.spawn("dead letters", bus::letters::keep(letters, read, url, shutdown.clone()));
+    }
     tasks.spawn("audit", Exporter::new(Arc::clone(&shared), at_once, shutdown.clone())?.run());
-    start_rooms(&shared, inboxes, batches, grpc, &shutdown, &tasks)?;
+    start_rooms(router, batches, grpc, &shutdown, &tasks)?;
     tracing::info!(
         grpc = %shared.config.listen.grpc, http = %shared.config.listen.http,
         workers = shared.config.driver.worker_count(), "the orchestrator is ready"
@@ -126,7 +135,7 @@ async fn register(instance: &Instance, url: &Secret, clock: &DbClock, frozen: &F
 
 fn start_workers(
     shared: &Arc<Shared>,
-    failures: Vec<mpsc::UnboundedReceiver<uuid::Uuid>>,
+    failures: Vec<mpsc::UnboundedReceiver<Lost>>,
     shutdown: &Shutdown,
     closing: &Shutdown,
     workers: &Tasks,
@@ -140,21 +149,22 @@ fn start_workers(
 }
 
 fn start_rooms(
-    shared: &Arc<Shared>,
-    inboxes: Vec<Inbox>,
-    batches: mpsc::Receiver<kafka::Batch>,
+    router: Router,
+    batches: Option<mpsc::Receiver<kafka::Batch>>,
     listener: tokio::net::TcpListener,
     shutdown: &Shutdown,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
+    let Router { inboxes, shared } = router.clone();
     let pool = pg::read_pool(&shared.config.postgres)?;
-    let letters = shared.dead_letters.clone();
-    tasks.spawn("outcomes", bus::outcomes::route(batches, inboxes.clone(), letters, Arc::clone(shared)));
-    tasks.spawn("lag", shared.outcomes.consumer().clone().report_lag(shutdown.clone()));
+    if let (Some(consumer), Some(batches)) = (shared.outcomes.consumer(), batches) {
+        tasks.spawn("outcomes", router.run(batches));
+        tasks.spawn("lag", consumer.clone().report_lag(shutdown.clone()));
+    }
     tasks.spawn("watchers", shared.watchers.clone().poll(pool.clone(), shutdown.clone()));
-    let keeper = Keeper { shared: Arc::clone(shared), inboxes: inboxes.clone(), shutdown: shutdown.clone() };
+    let keeper = Keeper { shared: Arc::clone(&shared), inboxes: inboxes.clone(), shutdown: shutdown.clone() };
     tasks.spawn("housekeeping", keeper.run());
-    let desk = Desk::new(Arc::clone(shared), pool, inboxes, shutdown.clone());
+    let desk = Desk::new(Arc::clone(&shared), pool, inboxes, shutdown.clone());
     tasks.spawn("bulk jobs", operator::bulk::run(desk.clone(), shutdown.clone()));
     let orders = OrderServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let admin = AdminServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
@@ -164,6 +174,9 @@ fn start_rooms(
     let served =
         [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME, AdminServiceServer::<Desk>::NAME];
     let descriptors = skald_proto::descriptors_of(&served);
-    tasks.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });
+    tasks.spawn(
+        "grpc",
+        async move { grpc::serve_on(listener, None, routes, &[descriptors], health, stop).await },
+    );
     Ok(())
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::AtOnce,
-    bus::{Budget, DeadLetters, Outcomes, Transport},
+    bus::{Budget, DeadLetters, Outcomes, Transports},
     config::Config,
     definitions::Registry,
     frozen::Frozen,
@@ -28,7 +28,7 @@ pub struct Shared {
     /// What stands how.
     pub health: Health,
     /// Commands go out here.
-    pub transport: Transport,
+    pub transports: Transports,
     /// Where outcomes come from; told when they are finished.
     pub outcomes: Outcomes,
     /// What could not be understood goes here.

@@ -65,16 +65,25 @@ pub(crate) fn record(jobs: &[Job], sampled: &Sampled, sends: &mut [Outgoing]) {
     }
 }
 
+/// The trace context that came with a job.
+fn carried(origin: &Origin) -> Option<&str> {
+    match origin {
+        Origin::Message(message) => message.header_str(trace::HEADER),
+        Origin::Stream { traceparent } => traceparent.as_deref(),
+        Origin::Caller(_) | Origin::Nobody => None,
+    }
+}
+
 /// An input's span, under what caused it.
 fn input(job: &Job, root: &Traceparent) -> Option<Span> {
     let (span, parent) = match (&job.ask, &job.origin) {
-        (Ask::Input(Input::Outcome(outcome)), Origin::Message(message)) => {
+        (Ask::Input(Input::Outcome(outcome)), origin @ (Origin::Message(_) | Origin::Stream { .. })) => {
             let Outcome { step, epoch, attempt, .. } = outcome;
             let verb = outcome.verb().name();
             let saga = job.saga;
             let span =
                 tracing::info_span!("outcome", otel.kind = "consumer", %saga, step, verb, epoch, attempt);
-            (span, message.header_str(trace::HEADER).and_then(Traceparent::parse))
+            (span, carried(origin).and_then(Traceparent::parse))
         }
         (Ask::Input(Input::Signal(signal)), _) => {
             (tracing::info_span!("signal", saga = %job.saga, name = signal.name, actor = job.actor), None)

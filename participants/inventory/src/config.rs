@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, Shutdown, Validate};
-use skald_participant::{Calls, ParticipantConfig};
+use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
+use skald_participant::{Calls, Commands, ParticipantConfig};
 
 /// Everything that can be set; `SKALD_<SECTION>__<FIELD>` in the environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,12 +17,17 @@ pub struct Config {
     /// Where it is reached; 127.0.0.1:7080 (gRPC) and 127.0.0.1:7081 (HTTP) unless set.
     #[serde(deserialize_with = "listen")]
     pub listen: Listen,
+    /// TLS on its gRPC; absent: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// How it stops.
     pub shutdown: Shutdown,
     /// Log lines.
     pub log: Log,
     /// Spans.
     pub otlp: Otlp,
+    /// How commands come.
+    pub commands: Commands,
 }
 
 impl Default for Config {
@@ -31,9 +36,11 @@ impl Default for Config {
             postgres: Postgres::default(),
             kafka: Kafka::default(),
             listen: default_listen(),
+            tls: None,
             shutdown: Shutdown::default(),
             log: Log::default(),
             otlp: Otlp::default(),
+            commands: Commands::default(),
         }
     }
 }
@@ -60,9 +67,13 @@ impl Validate for Config {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        if let Some(tls) = &self.tls {
+            problems.part("tls", tls);
+        }
         problems.part("shutdown", &self.shutdown);
         problems.part("log", &self.log);
         problems.part("otlp", &self.otlp);
+        problems.part("commands", &self.commands);
     }
 }
 
@@ -72,9 +83,11 @@ impl From<Config> for ParticipantConfig {
             postgres: config.postgres,
             kafka: config.kafka,
             listen: config.listen,
+            tls: config.tls,
             shutdown: config.shutdown,
             log: config.log,
             otlp: config.otlp,
+            commands: config.commands,
             // Inventory calls nobody.
             calls: Calls::default(),
         }

@@ -6,8 +6,10 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, Secret, Shutdown, Validate};
-use skald_participant::{Calls, ParticipantConfig};
+use skald_kit::config::{
+    Kafka, Listen, Log, Otlp, Postgres, Problems, Secret, ServerTls, Shutdown, Validate,
+};
+use skald_participant::{Calls, Commands, ParticipantConfig};
 
 use crate::{breaker::Settings, gateway::simulated::Mood};
 
@@ -22,12 +24,17 @@ pub struct Config {
     /// Where it is reached; 127.0.0.1:7090 (gRPC) and 127.0.0.1:7091 (HTTP) unless set.
     #[serde(deserialize_with = "listen")]
     pub listen: Listen,
+    /// TLS on its gRPC; absent: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// How it stops.
     pub shutdown: Shutdown,
     /// Log lines.
     pub log: Log,
     /// Spans.
     pub otlp: Otlp,
+    /// How commands come.
+    pub commands: Commands,
     /// How the gateway is called.
     pub calls: Calls,
     /// The simulated gateway.
@@ -42,9 +49,11 @@ impl Default for Config {
             postgres: Postgres::default(),
             kafka: Kafka::default(),
             listen: default_listen(),
+            tls: None,
             shutdown: Shutdown::default(),
             log: Log::default(),
             otlp: Otlp::default(),
+            commands: Commands::default(),
             calls: Calls::default(),
             gateway: Gateway::default(),
             breaker: Breaker::default(),
@@ -74,9 +83,13 @@ impl Validate for Config {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        if let Some(tls) = &self.tls {
+            problems.part("tls", tls);
+        }
         problems.part("shutdown", &self.shutdown);
         problems.part("log", &self.log);
         problems.part("otlp", &self.otlp);
+        problems.part("commands", &self.commands);
         problems.part("calls", &self.calls);
         problems.part("gateway", &self.gateway);
         problems.part("breaker", &self.breaker);
@@ -98,9 +111,11 @@ impl Config {
             postgres: self.postgres.clone(),
             kafka: self.kafka.clone(),
             listen: self.listen.clone(),
+            tls: self.tls.clone(),
             shutdown: self.shutdown.clone(),
             log: self.log.clone(),
             otlp: self.otlp.clone(),
+            commands: self.commands.clone(),
             calls: self.calls.clone(),
         }
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, Shutdown, Validate};
+use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
+
+use crate::startup::Needs;
 
 /// Everything that a participant without settings of its own needs. A service with more sections repeats these and converts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -15,14 +17,26 @@ pub struct ParticipantConfig {
     pub kafka: Kafka,
     /// Where it is reached.
     pub listen: Listen,
+    /// TLS on its gRPC; absent: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// How it stops.
     pub shutdown: Shutdown,
     /// Log lines.
     pub log: Log,
     /// Spans.
     pub otlp: Otlp,
+    /// How commands come.
+    pub commands: Commands,
     /// Calls to the outside world.
     pub calls: Calls,
+}
+
+impl ParticipantConfig {
+    /// Whether there is a topic that it reads or writes.
+    pub(crate) fn needs_kafka(&self, needs: &Needs) -> bool {
+        self.commands.kafka || !needs.topics.is_empty()
+    }
 }
 
 impl Validate for ParticipantConfig {
@@ -30,10 +44,37 @@ impl Validate for ParticipantConfig {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        if let Some(tls) = &self.tls {
+            problems.part("tls", tls);
+        }
         problems.part("shutdown", &self.shutdown);
         problems.part("log", &self.log);
         problems.part("otlp", &self.otlp);
+        problems.part("commands", &self.commands);
         problems.part("calls", &self.calls);
+    }
+}
+
+/// `[commands]`: how commands come. Both ways at once is fine: they meet the same barrier.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Commands {
+    /// From the participant's topic of commands. Without it the participant needs no topics of commands, outcomes and dead
+    /// letters; its events go out over Kafka all the same.
+    pub kafka: bool,
+    /// Over `skald.participant.v1.ParticipantService/Execute`.
+    pub grpc: bool,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self { kafka: true, grpc: true }
+    }
+}
+
+impl Validate for Commands {
+    fn validate(&self, problems: &mut Problems) {
+        problems.check(self.kafka || self.grpc, "kafka", "and grpc are both off: no command could come");
     }
 }
 

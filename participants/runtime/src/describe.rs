@@ -1,55 +1,38 @@
 //! ParticipantService: who this participant is, and commands over gRPC, the second transport beside Kafka.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Weak},
+};
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, stream};
 use skald_kit::{grpc::MAX_MESSAGE_BYTES, trace};
 use skald_proto::participant::v1::{
     self as wire, DescribeRequest, DescribeResponse, ExecuteRequest, ExecuteResponse,
     participant_service_server::{ParticipantService, ParticipantServiceServer},
 };
-use tokio::sync::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    command::{Command, PROTOCOL},
-    desk,
-    execute::{End, Executor, From},
-    housekeeping::HORIZON,
-    ingress,
-    outcomes::Reply,
-    service::Service,
-    shared::Shared,
-    wave::{self, Delivery},
+    command::PROTOCOL, desk, housekeeping::HORIZON, service::Service, shared::Shared, stream::Executors,
 };
 
 /// Its full name, for reflection and health.
 pub(crate) const NAME: &str = "skald.participant.v1.ParticipantService";
 
-/// Commands of one request at most: a wave's worth.
-const MAX_COMMANDS: usize = 512;
-
-/// A command that came over a stream: answered there, and only there.
-struct Streamed;
-
-impl From for Streamed {
-    fn partition(&self) -> i32 {
-        -1
-    }
-}
-
 struct Server<S: Service> {
     shared: Arc<Shared<S>>,
-    /// All streams share one worker: batches, not streams, make it fast.
-    executor: Arc<Mutex<Executor<S>>>,
+    /// `None`: commands come over Kafka alone. Weak: a client that holds its connection open must not keep the calls' settler
+    /// waiting for more.
+    executors: Option<Weak<Executors<S>>>,
 }
 
 /// The service, ready to be routed.
 pub(crate) fn service<S: Service>(
     shared: Arc<Shared<S>>,
-    executor: Executor<S>,
+    executors: Option<Weak<Executors<S>>>,
 ) -> ParticipantServiceServer<impl ParticipantService> {
-    let server = Server { shared, executor: Arc::new(Mutex::new(executor)) };
+    let server = Server { shared, executors };
     ParticipantServiceServer::new(server)
         .max_decoding_message_size(MAX_MESSAGE_BYTES * 8)
         .max_encoding_message_size(MAX_MESSAGE_BYTES * 8)
@@ -63,24 +46,15 @@ impl<S: Service> ParticipantService for Server<S> {
         &self,
         request: Request<Streaming<ExecuteRequest>>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
+        let Some(executors) = &self.executors else {
+            let why = "commands come to this participant over Kafka alone (commands.grpc = false)";
+            return Err(Status::failed_precondition(why));
+        };
+        let executors = executors.upgrade().ok_or_else(|| Status::unavailable("stopping"))?;
         let trace = request.metadata().get(trace::HEADER);
         let trace = trace.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
-        let executor = Arc::clone(&self.executor);
-        let stopped = Arc::clone(&self.shared);
-        let requests = request.into_inner().take_until(async move { stopped.shutdown.requested().await });
-        let answers = requests.then(move |request| {
-            let (executor, trace) = (Arc::clone(&executor), trace.clone());
-            async move {
-                let commands = request?.commands;
-                if commands.len() > MAX_COMMANDS {
-                    return Err(Status::invalid_argument(format!("commands: at most {MAX_COMMANDS}")));
-                }
-                let mut executor = executor.lock().await;
-                let outcomes = execute::<S>(&mut executor, commands, trace.as_deref()).await?;
-                Ok(ExecuteResponse { outcomes })
-            }
-        });
-        Ok(Response::new(Box::pin(answers)))
+        let mut answered = executors.serve(request.into_inner(), trace);
+        Ok(Response::new(Box::pin(stream::poll_fn(move |context| answered.poll_recv(context)))))
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
@@ -96,37 +70,6 @@ impl<S: Service> ParticipantService for Server<S> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
     }
-}
-
-/// Waves of one request. A command that can't be understood or handled gets no answer.
-async fn execute<S: Service>(
-    executor: &mut Executor<S>,
-    commands: Vec<wire::Command>,
-    trace: Option<&str>,
-) -> Result<Vec<wire::Outcome>, Status> {
-    let mut deliveries = Vec::with_capacity(commands.len());
-    for message in commands {
-        match Command::check(message, trace.map(ToOwned::to_owned)) {
-            Ok(command) => deliveries.push(Delivery { command, origin: Streamed }),
-            Err(malformed) => tracing::warn!("a streamed command is not answered: {malformed}"),
-        }
-    }
-    let mut outcomes = Vec::with_capacity(deliveries.len());
-    for wave in wave::cut(deliveries) {
-        let ended = executor.execute(wave).await.map_err(|_| Status::unavailable("stopping"))?;
-        for (item, end) in ended {
-            ingress::count(&item.command, &end, item.origins.len());
-            match end {
-                End::Answered(answer) => {
-                    let outcome = Reply::to(&item.command, answer).outcome(S::NAME);
-                    outcomes.extend(std::iter::repeat_n(outcome, item.origins.len()));
-                }
-                End::Poisoned { reason, .. } => tracing::warn!(reason, "a streamed command is not answered"),
-                End::Waits => {}
-            }
-        }
-    }
-    Ok(outcomes)
 }
 
 /// The descriptors of `services` and of every participant's own ones.

@@ -5,7 +5,11 @@ mod table;
 use std::sync::Arc;
 
 use prost_types::{Any, Timestamp};
-use skald_kit::{grpc::MAX_MESSAGE_BYTES, kafka::Consumer};
+use rdkafka::error::KafkaError;
+use skald_kit::{
+    grpc::MAX_MESSAGE_BYTES,
+    kafka::{Consumer, Lag},
+};
 use skald_proto::participant::v1::{
     self as wire, BarrierRow, BarrierVerdict, GetBarrierRequest, GetBarrierResponse, GetStatusRequest,
     GetStatusResponse, ListIntentsRequest, ListIntentsResponse, OpenIntent, OpenIntents, PartitionLag,
@@ -31,14 +35,15 @@ pub(crate) const NAME: &str = "skald.participant.v1.ParticipantAdminService";
 
 struct Server<S> {
     shared: Arc<Shared<S>>,
-    consumer: Consumer,
+    /// `None`: commands come over gRPC alone.
+    consumer: Option<Consumer>,
     pool: PgPool,
 }
 
 /// The service, ready to be routed.
 pub(crate) fn service<S: Service>(
     shared: Arc<Shared<S>>,
-    consumer: Consumer,
+    consumer: Option<Consumer>,
     pool: PgPool,
 ) -> ParticipantAdminServiceServer<impl ParticipantAdminService> {
     ParticipantAdminServiceServer::new(Server { shared, consumer, pool })
@@ -89,7 +94,7 @@ impl<S: Service> ParticipantAdminService for Server<S> {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let (lag, intents) = tokio::join!(self.consumer.lag(), self.intents());
+        let (lag, intents) = tokio::join!(self.lag(), self.intents());
         let mut unknown = Vec::new();
         let mut lag = lag.unwrap_or_else(|error| {
             unknown.push(format!("lag: the broker does not answer ({error})"));
@@ -120,6 +125,13 @@ impl<S: Service> ParticipantAdminService for Server<S> {
 }
 
 impl<S: Service> Server<S> {
+    async fn lag(&self) -> Result<Vec<Lag>, KafkaError> {
+        match &self.consumer {
+            Some(consumer) => consumer.lag().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     async fn intents(&self) -> Result<OpenIntents, sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
         let (open, unresolved, oldest) = table::summary(&mut conn).await?;

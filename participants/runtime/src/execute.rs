@@ -24,17 +24,20 @@ use crate::{
     },
     service::{Domain, Service},
     shared::{Link, Shared, Trouble, pause},
+    streams::NOBODY,
     wave::Item,
 };
 
 /// How often a lone culprit must fail before it is a dead letter.
 const POISON_TRIES: u32 = 3;
+/// The largest result of a step, or detail of a no, bytes; see message.proto.
+const MAX_RESULT: usize = 64 * 1024;
 /// Lost races in a row after which it is not a race: then with back-off.
 const RACES: u32 = 20;
 
-/// Where a delivery came from: the partition that an intent's answer goes to.
+/// Where a delivery came from, and so where an intent's answer goes.
 pub(crate) trait From {
-    /// -1: not from Kafka.
+    /// A partition, or a stream's number, which is negative; see [`crate::streams`].
     fn partition(&self) -> i32;
 }
 
@@ -181,6 +184,10 @@ impl<S: Service> Executor<S> {
             tx.rollback().await.map_err(fail)?;
             return Err(Trouble::Conflict);
         }
+        if let Some(reason) = too_large(&plan) {
+            tx.rollback().await.map_err(fail)?;
+            return Err(Trouble::Poison(reason));
+        }
         if plan.is_read_only() {
             tx.rollback().await.map_err(fail)?;
             return Ok(ends(wave, plan));
@@ -206,6 +213,18 @@ impl<S: Service> Executor<S> {
         }
         Ok(ends(wave, plan))
     }
+}
+
+/// Why a verdict must not be stored: no orchestrator would take it. A bug of the service.
+fn too_large(plan: &Plan) -> Option<String> {
+    let size = |row: &barrier::Row| match row.answer.as_ref()? {
+        Answer::Succeeded(done) => done.result.as_ref().map(|any| any.value.len()),
+        Answer::Undone(done) => done.result.as_ref().map(|any| any.value.len()),
+        Answer::Rejected(no) => no.detail.as_ref().map(|any| any.value.len()),
+        _ => None,
+    };
+    let largest = plan.inserts.iter().filter_map(size).max().filter(|size| *size > MAX_RESULT)?;
+    Some(format!("RESULT_TOO_LARGE: a result of {largest} bytes, {MAX_RESULT} are allowed"))
 }
 
 async fn look_up<O>(conn: &mut PgConnection, wave: &[Item<O>]) -> Result<Stored, sqlx::Error> {
@@ -234,7 +253,7 @@ fn opened<S: Service, O: From>(plan: &Plan, wave: &[Item<O>], begin: &mut Begin<
                 attempt: command.attempt,
                 calls: i32::from(called),
                 traceparent: command.traceparent.clone(),
-                partition: origins.first().map_or(-1, From::partition),
+                partition: origins.first().map_or(NOBODY, From::partition),
             },
         }
     };
@@ -275,7 +294,7 @@ async fn write_barrier<S: Service, O: From>(
 
 fn meets<O: From>(touch: &crate::decide::Touch, wave: &[Item<O>]) -> Met {
     let Item { command, origins } = &wave[touch.command];
-    let partition = origins.first().map_or(-1, From::partition);
+    let partition = origins.first().map_or(NOBODY, From::partition);
     let attempt = touch.attempt.then_some((command.attempt, partition));
     Met { key: command.key(), slot: touch.slot, attempt }
 }

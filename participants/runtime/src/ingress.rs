@@ -119,7 +119,7 @@ impl From for Taken {
 }
 
 /// A span under the command's trace context, which the answer then carries. Only for sampled ones: others cost nothing.
-fn span_of(command: &mut Command) -> Span {
+pub(crate) fn span_of(command: &mut Command) -> Span {
     let parent = command.traceparent.as_deref().and_then(Traceparent::parse);
     let Some(parent) = parent.filter(Traceparent::is_sampled) else { return Span::none() };
     let verb = command.verb.label();

@@ -21,11 +21,13 @@ pub mod service;
 mod shared;
 mod startup;
 pub mod status;
+mod stream;
+mod streams;
 pub mod wave;
 
 pub use barrier::Slot;
 pub use command::{Command, Failed, Key, Verb};
-pub use config::{Calls, ParticipantConfig};
+pub use config::{Calls, Commands, ParticipantConfig};
 pub use events::{Outbox, Written};
 pub use housekeeping::HORIZON;
 pub use intent::{

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::{
     command::{Command, Key, PROTOCOL, Verb},
     intent::table::Addressee,
+    streams::{Said, Streams},
 };
 
 /// Messages that are not yet at the broker, at most: sixteen full polls. Beyond, no more commands are executed.
@@ -51,8 +52,14 @@ impl Reply {
         (a.partition, reply)
     }
 
+    /// As on the wire, beside its trace.
+    pub(crate) fn said(self, participant: &str) -> Said {
+        let traceparent = self.traceparent.clone();
+        Said { outcome: self.outcome(participant), traceparent }
+    }
+
     /// As on the wire.
-    pub(crate) fn outcome(self, participant: &str) -> wire::Outcome {
+    fn outcome(self, participant: &str) -> wire::Outcome {
         wire::Outcome {
             protocol: PROTOCOL,
             saga_id: self.key.saga.to_string(),
@@ -95,6 +102,9 @@ pub(crate) struct Outbound {
     failed: mpsc::UnboundedSender<Delivered>,
     outcomes: Arc<str>,
     participant: &'static str,
+    /// There is a topic of outcomes.
+    kafka: bool,
+    streams: Streams,
 }
 
 struct Delivered {
@@ -110,8 +120,12 @@ pub(crate) struct Acker {
 }
 
 impl Outbound {
-    /// Starts the producer. The [`Acker`] must be run.
-    pub(crate) fn new(kafka: &config::Kafka, participant: &'static str) -> Result<(Self, Acker)> {
+    /// Starts the producer. The [`Acker`] must be run. Unless `answers`, nothing is answered over Kafka.
+    pub(crate) fn new(
+        kafka: &config::Kafka,
+        participant: &'static str,
+        answers: bool,
+    ) -> Result<(Self, Acker)> {
         // bounded by the places
         let (sender, receiver) = mpsc::unbounded_channel();
         let weak = sender.downgrade();
@@ -129,6 +143,8 @@ impl Outbound {
             failed: sender,
             outcomes: kafka.topic(&format!("skald.{participant}.outcomes")).into(),
             participant,
+            kafka: answers,
+            streams: Streams::default(),
         };
         Ok((outbound, Acker { delivered: receiver, outbound: weak, producer }))
     }
@@ -143,6 +159,20 @@ impl Outbound {
     /// A place for one message, if there is one now: for who holds locks meanwhile.
     pub(crate) fn try_reserve(&self) -> Option<Places> {
         Arc::clone(&self.places).try_acquire_owned().ok().map(Places)
+    }
+
+    /// The open streams, which outcomes go to as well.
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Tells whoever asked last what an intent came to: a partition, or a stream. Who is gone asks again.
+    pub(crate) fn tell(&self, places: &mut Places, to: i32, reply: Reply) {
+        if to < 0 {
+            self.streams.tell(to, reply.said(self.participant));
+        } else if self.kafka {
+            self.reply(places, to, reply, None);
+        }
     }
 
     /// Sends an outcome into the partition that the command came from, and finishes `ack` when the broker has it.
@@ -174,7 +204,7 @@ impl Outbound {
 
 impl Acker {
     /// Finishes what was delivered and sends the rest again, until every [`Outbound`] is gone.
-    pub(crate) async fn run(mut self, consumer: Consumer) -> Result<()> {
+    pub(crate) async fn run(mut self, consumer: Option<Consumer>) -> Result<()> {
         let mut burst = Vec::with_capacity(BURST);
         let mut gaps = backoff::gaps();
         while self.delivered.recv_many(&mut burst, BURST).await > 0 {
@@ -190,7 +220,7 @@ impl Acker {
                     failed.push(token);
                 }
             }
-            consumer.done(&acks);
+            consumer.iter().for_each(|consumer| consumer.done(&acks));
             drop(places);
             if failed.is_empty() {
                 gaps = backoff::gaps();

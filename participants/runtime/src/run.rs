@@ -9,17 +9,21 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use skald_kit::{
     clock::DbClock,
+    config::ServerTls,
     grpc,
     health::{Health, Status},
     http,
     instance::Instance,
-    kafka::{Consumer, Options, probe},
+    kafka::{Batch, Consumer, Options, probe},
     lifecycle::{Shutdown, Tasks},
     outbox::Relay,
     pg,
 };
 use sqlx::PgPool;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tonic::service::Routes;
 
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
     service::Service,
     shared::Shared,
     startup::{Needs, prepare},
+    stream::Executors,
 };
 
 /// The service's own gRPC API; the runtime adds ParticipantService, ParticipantAdminService, health and reflection.
@@ -72,7 +77,9 @@ pub async fn run<S: Service>(
 ) -> Result<()> {
     let health = Health::new(S::NAME);
     health.set("postgres", Status::Down, "connecting, then migrations");
-    health.set("kafka", Status::Down, "connecting, then topics");
+    if config.needs_kafka(&needs) {
+        health.set("kafka", Status::Down, "connecting, then topics");
+    }
     let listener = grpc::bind(config.listen.grpc).await?;
     let web = http::bind(config.listen.http).await?;
     // what others lean on ends last, each for itself
@@ -84,7 +91,8 @@ pub async fn run<S: Service>(
         Ok(None) => Ok(None),
         Ok(Some(bounds)) => {
             let (support, last, shutdown) = (support.clone(), last.clone(), shutdown.clone());
-            start(config, bounds, build, Stand { listener, health, support, last, shutdown }).map(Some)
+            let kafka = config.needs_kafka(&needs);
+            start(config, bounds, build, Stand { listener, health, support, last, shutdown, kafka }).map(Some)
         }
         Err(error) => Err(error),
     };
@@ -109,10 +117,10 @@ fn start<S: Service>(
     build: impl FnOnce(Handles) -> Result<(S, Api)>,
     stand: Stand,
 ) -> Result<Parts> {
-    let Stand { listener, health, support, last, shutdown } = stand;
+    let Stand { listener, health, support, last, shutdown, kafka } = stand;
     let address = listener.local_addr().context("the gRPC address")?.to_string();
     let instance = Instance::new(S::NAME, address.clone());
-    let (outbound, acker) = Outbound::new(&config.kafka, S::NAME)?;
+    let (outbound, acker) = Outbound::new(&config.kafka, S::NAME, config.commands.kafka)?;
     let relay = Relay::start(&config.kafka, &config.postgres.url, instance.id, S::NAME, &support)?;
     let outbox = Outbox::new(relay.clone(), instance.id);
     let due = Arc::new(Notify::new());
@@ -135,39 +143,61 @@ fn start<S: Service>(
         due,
         bounds: RwLock::new(bounds),
     });
-    let group = config.kafka.topic(&format!("skald.{}", S::NAME));
-    let commands = config.kafka.topic(&format!("skald.{}.commands", S::NAME));
-    let (consumer, batches) =
-        Consumer::start(&config.kafka, Options::new(group, vec![commands])).context("the Kafka consumer")?;
+    let (consumer, batches) = consume::<S>(&config)?.unzip();
 
     support.spawn("heartbeat", instance.run(config.postgres.url.clone(), DbClock::new(), last.clone()));
-    support.spawn("kafka health", probe::run(config.kafka.clone(), health.clone(), last.clone()));
-    support.spawn("lag", consumer.clone().report_lag(last.clone()));
+    if kafka {
+        support.spawn("kafka health", probe::run(config.kafka.clone(), health.clone(), last.clone()));
+    }
+    if let Some(consumer) = &consumer {
+        support.spawn("lag", consumer.clone().report_lag(last.clone()));
+    }
     support.spawn("acknowledgements", until(last.clone(), acker.run(consumer.clone())));
 
     let work = Tasks::new(&shutdown);
     let (caller, results, backlog) = Caller::new(Arc::clone(&shared));
-    let streamed = Executor::new(Arc::clone(&shared), caller.clone());
+    let streamed = config.commands.grpc.then(|| {
+        let executors = Arc::new(Executors::new(Arc::clone(&shared), caller.clone()));
+        let (weak, stop) = (Arc::downgrade(&executors), shutdown.clone());
+        work.spawn("streams", async move {
+            stop.requested().await;
+            drop(executors);
+            Ok(())
+        });
+        weak
+    });
     let routes = api
         .routes
         .add_service(describe::service(Arc::clone(&shared), streamed))
         .add_service(desk::service(Arc::clone(&shared), consumer.clone(), pool));
     let descriptors = describe::descriptors(api.services);
+    let tls = config.tls.as_ref().map(ServerTls::load).transpose().context("tls")?;
     let stop = shutdown.clone();
-    work.spawn("grpc", async move { grpc::serve_on(listener, routes, &[descriptors], health, stop).await });
-    let executor = Executor::new(Arc::clone(&shared), caller.clone());
     work.spawn(
-        "commands",
-        commands_until(
-            ingress::run(executor, outbound.clone(), consumer.clone(), batches, cut.clone()),
-            shutdown.clone(),
-        ),
+        "grpc",
+        async move { grpc::serve_on(listener, tls, routes, &[descriptors], health, stop).await },
     );
+    if let (Some(consumer), Some(batches)) = (consumer.clone(), batches) {
+        let executor = Executor::new(Arc::clone(&shared), caller.clone());
+        let handled = ingress::run(executor, outbound.clone(), consumer, batches, cut.clone());
+        work.spawn("commands", commands_until(handled, shutdown.clone()));
+    }
     work.spawn("settler", settle::run(Arc::clone(&shared), results, backlog));
     work.spawn("sweeper", until(cut.clone(), sweep::run(Arc::clone(&shared), caller, shutdown.clone())));
     work.spawn("housekeeping", until(cut.clone(), housekeeping::run(Arc::clone(&shared), shutdown)));
     tracing::info!(participant = S::NAME, address, "taking commands");
     Ok(Parts { work, support, consumer, outbound, relay, cut, last })
+}
+
+/// Joins the group that reads the commands, unless none come over Kafka.
+fn consume<S: Service>(config: &ParticipantConfig) -> Result<Option<(Consumer, mpsc::Receiver<Batch>)>> {
+    if !config.commands.kafka {
+        return Ok(None);
+    }
+    let group = config.kafka.topic(&format!("skald.{}", S::NAME));
+    let commands = config.kafka.topic(&format!("skald.{}.commands", S::NAME));
+    let started = Consumer::start(&config.kafka, Options::new(group, vec![commands]));
+    Ok(Some(started.context("the Kafka consumer")?))
 }
 
 /// What there is before the servers are.
@@ -177,13 +207,16 @@ struct Stand {
     support: Tasks,
     last: Shutdown,
     shutdown: Shutdown,
+    /// There are topics to read or to write.
+    kafka: bool,
 }
 
 /// What stands while the participant runs.
 struct Parts {
     work: Tasks,
     support: Tasks,
-    consumer: Consumer,
+    /// `None`: commands come over gRPC alone.
+    consumer: Option<Consumer>,
     outbound: Outbound,
     relay: Relay,
     /// What is under way ends where it stands; see [`Shared`].
@@ -196,7 +229,7 @@ impl Parts {
     async fn take_apart(self, deadline: Duration) -> Result<()> {
         let (grace, deadline) = (deadline / 4, Instant::now() + deadline);
         let half = || deadline.saturating_duration_since(Instant::now()) / 2;
-        self.consumer.drain();
+        self.consumer.iter().for_each(Consumer::drain);
         let worked = tokio::select! {
             worked = self.work.join(half()) => worked,
             never = cut_after(grace, &self.cut) => match never {},
@@ -211,7 +244,9 @@ impl Parts {
             );
         }
         // what the flush waited for has been acknowledged; now the offsets are committed
-        if !self.consumer.close(half()).await {
+        if let Some(consumer) = &self.consumer
+            && !consumer.close(half()).await
+        {
             tracing::warn!("the consumer group was not left in time");
         }
         self.last.request();

@@ -81,10 +81,17 @@ pub(crate) async fn prepare(
     health: &Health,
     shutdown: &Shutdown,
 ) -> Result<Option<Bounds>> {
-    let wanted = [topics_of(participant, &config.kafka), needs.topics.clone()].concat();
+    let own = if config.commands.kafka { topics_of(participant, &config.kafka) } else { Vec::new() };
+    let wanted = [own, needs.topics.clone()].concat();
+    let topics = async {
+        match config.needs_kafka(needs) {
+            true => there("kafka", health, shutdown, || topics(&config.kafka, &wanted)).await,
+            false => Ok(Some(())),
+        }
+    };
     let (bounds, topics) = tokio::try_join!(
         there("postgres", health, shutdown, || database(&config.postgres.url, &needs.migrations)),
-        there("kafka", health, shutdown, || topics(&config.kafka, &wanted)),
+        topics,
     )?;
     Ok(topics.and(bounds))
 }

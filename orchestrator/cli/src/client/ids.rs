@@ -6,7 +6,7 @@ use skald_proto::{
 };
 use uuid::Uuid;
 
-use super::{Connection, Orchestrator, connect};
+use super::{Connection, Orchestrator, Who, connect};
 use crate::{
     exit::{Exit, Failure},
     operator::now,
@@ -73,8 +73,8 @@ pub(crate) async fn look_up(typed: &str, at: &LookUp) -> Result<String, Failure>
     match whole(typed) {
         Some(id) => Ok(id),
         None => {
-            resolve(connect(&at.orchestrator, "orchestrator", "SKALD_SERVER", "skald-cli").await?, typed)
-                .await
+            let who = Who { name: "skald-cli", ca: None };
+            resolve(connect(&at.orchestrator, "orchestrator", "SKALD_SERVER", &who).await?, typed).await
         }
     }
 }

@@ -4,8 +4,12 @@ pub mod ids;
 pub(crate) mod pages;
 pub mod problem;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use skald_kit::config::ClientTls;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -47,7 +51,7 @@ macro_rules! peer {
 
         impl $name {
             pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-                connect(&self.server, $what, $variable, &self.common.client).await
+                connect(&self.server, $what, $variable, &self.common.who()).await
             }
         }
 
@@ -98,6 +102,9 @@ pub(crate) struct Common {
         default_value = "skald-cli"
     )]
     client: String,
+    /// The certificate, a PEM file, that must have signed the server's: the connection is made over TLS
+    #[arg(long, value_name = "FILE", env = "SKALD_CA", hide_env_values = true)]
+    ca: Option<PathBuf>,
     /// table, json, or jsonl: one object a line; both with the contracts' field names
     #[arg(long, short, value_enum, value_name = "FORMAT", hide_possible_values = true, default_value_t = Format::Table)]
     output: Format,
@@ -125,6 +132,20 @@ pub(crate) fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     Ok(endpoint.connect_timeout(CONNECT).timeout(CALL).tcp_nodelay(true))
 }
 
+/// Who calls, and whose signature they trust.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who<'a> {
+    pub(crate) name: &'a str,
+    /// None: in the clear.
+    pub(crate) ca: Option<&'a Path>,
+}
+
+impl Common {
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { name: &self.client, ca: self.ca.as_deref() }
+    }
+}
+
 /// Connects to a service; the variable that names its address is for the advice.
 ///
 /// # Errors
@@ -133,15 +154,23 @@ pub(crate) async fn connect(
     server: &str,
     what: &str,
     variable: &str,
-    client: &str,
+    who: &Who<'_>,
 ) -> Result<Connection, Failure> {
-    let channel = endpoint(server)?.connect().await.map_err(|error| {
+    let endpoint = match who.ca {
+        None => endpoint(server)?,
+        Some(ca) => {
+            let tls = ClientTls { ca: ca.to_owned(), domain: None, certificate: None, key: None };
+            let secured = tls.apply(endpoint(&format!("https://{server}"))?);
+            secured.map_err(|error| Failure::new(Exit::Usage, format!("--ca: {error:#}")))?
+        }
+    };
+    let channel = endpoint.connect().await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("{what} at {server} does not answer: {}", innermost(&error)))
             .advice(format!(
                 "start it with `skald dev` or `skald serve {what}`, or name another with --server or {variable}"
             ))
     })?;
-    named(channel, client)
+    named(channel, who.name)
 }
 
 /// Says with every call on this channel who makes it.

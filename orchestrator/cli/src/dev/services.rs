@@ -1,9 +1,13 @@
 //! The three services as tasks of this process. One that fails stops all.
 
+use std::net::SocketAddr;
+
 use skald_kit::{
     config::{Listen, Shutdown as Stopping},
     lifecycle::{Shutdown, Tasks},
 };
+
+use skald_server::config::Participant;
 
 use super::{place::Ports, servers::Servers};
 
@@ -22,7 +26,9 @@ pub(super) fn start(servers: &Servers, ports: Ports, shutdown: &Shutdown) -> Tas
     orchestrator.listen = listen(ports.orchestrator());
     orchestrator.shutdown = stopping.clone();
     let desks = [("inventory", ports.inventory()), ("payment", ports.payment())];
-    orchestrator.participants = desks.map(|(name, (grpc, _))| (name.to_owned(), grpc.to_string())).into();
+    let at =
+        |(name, (grpc, _)): (&str, (SocketAddr, _))| (name.to_owned(), Participant::at(grpc.to_string()));
+    orchestrator.participants = desks.map(at).into();
     tasks.spawn("orchestrator", skald_server::run(orchestrator, shutdown.clone()));
 
     let mut inventory = skald_inventory::Config::default();

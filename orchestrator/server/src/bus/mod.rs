@@ -1,6 +1,6 @@
 //! What goes to participants and what comes from them.
 //!
-//! - [`transport`]: the port through which commands go, and its Kafka side
+//! - [`transport`]: the port through which commands go, over Kafka or gRPC
 //! - [`outcomes`]: what comes back, routed to workers
 //! - [`wire`]: between core's types and the contracts
 //! - [`budget`]: how much may be re-sent into silence
@@ -18,4 +18,4 @@ pub mod wire;
 pub use budget::Budget;
 pub use dead_letters::DeadLetters;
 pub use outcomes::Outcomes;
-pub use transport::{Outgoing, Transport};
+pub use transport::{Lost, Outgoing, Transports};

@@ -49,7 +49,14 @@ pub fn payload(any: Any) -> Payload {
 /// # Errors
 /// Why it is a dead letter.
 pub fn outcome(bytes: &[u8]) -> Result<(Uuid, String, input::Outcome), String> {
-    let message = wire::Outcome::decode(bytes).map_err(|e| format!("UNDECODABLE: not an outcome: {e}"))?;
+    checked(wire::Outcome::decode(bytes).map_err(|e| format!("UNDECODABLE: not an outcome: {e}"))?)
+}
+
+/// The same of a message that was decoded.
+///
+/// # Errors
+/// Why it can't be used.
+pub fn checked(message: wire::Outcome) -> Result<(Uuid, String, input::Outcome), String> {
     if message.protocol != PROTOCOL {
         return Err(format!(
             "UNDECODABLE: protocol {}, this orchestrator speaks {PROTOCOL}",

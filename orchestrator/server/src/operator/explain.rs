@@ -7,13 +7,11 @@ use skald_core::{
     input::{Act, Operator, Payload, Resolve, Retry, Skip, Unit},
     state::{self, StepStatus},
 };
-use skald_kit::kafka::partition_for_id;
 use skald_proto::{admin::v1 as wire, saga::v1 as saga};
 use tonic::Status;
 
 use super::{act, participants};
 use crate::{
-    bus::topics,
     intake::{
         Desk,
         errors::{self, BadFields},
@@ -101,10 +99,8 @@ impl Page<'_> {
             return Some(wait);
         }
         let verb = flight::verb(step)?;
-        let kafka = &self.desk.shared.config.kafka;
-        let partition = partition_for_id(self.row.id, kafka.partitions);
         wait.verb = verb.name().into();
-        wait.sent_to = format!("{}/{partition}", topics::commands(kafka, &graph.participant));
+        wait.sent_to = self.desk.shared.transports.place(self.row.id, &graph.participant);
         wait.frozen = self.desk.shared.frozen.of(&graph.participant).is_some();
         let held = self.state.paused_at != 0;
         wait.text = match step.pending() {

@@ -18,10 +18,10 @@ use skald_proto::{
         participant_admin_service_client::ParticipantAdminServiceClient,
     },
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::intake::Desk;
+use crate::{config::Participant, intake::Desk};
 
 /// Who does not answer a question within this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,13 +42,18 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
     names.dedup();
     let known = &desk.shared.config.participants;
     let asked = names.iter().map(|name| async move {
-        match known.get(*name) {
-            None => Err(format!("what {name} has of it: no address is set (participants.{name})")),
-            Some(address) => {
-                let why = |s: Status| format!("what {name} has of it: {address} says: {}", s.message());
-                one(name, address, saga).await.map_err(why)
+        let unset = || format!("what {name} has of it: no address is set (participants.{name})");
+        let participant = known.get(*name).ok_or_else(unset)?;
+        let mut answer = Err(unset());
+        // Its instances have one database: the first one that answers will do.
+        for address in participant.addresses() {
+            let why = |s: Status| format!("what {name} has of it: {address} says: {}", s.message());
+            answer = one(name, participant, address, saga).await.map_err(why);
+            if answer.is_ok() {
+                break;
             }
         }
+        answer
     });
     let mut learned = Learned::default();
     for answer in join_all(asked).await {
@@ -69,11 +74,15 @@ pub(super) async fn ask(desk: &Desk, saga: Uuid, definition: &Definition, state:
 }
 
 /// What it has, and what it could not learn itself.
-async fn one(name: &str, address: &str, saga: Uuid) -> Result<(wire::ParticipantView, Vec<String>), Status> {
+async fn one(
+    name: &str,
+    participant: &Participant,
+    address: &str,
+    saga: Uuid,
+) -> Result<(wire::ParticipantView, Vec<String>), Status> {
     let wrong = |e: tonic::transport::Error| Status::unavailable(e.to_string());
-    let endpoint = Channel::from_shared(format!("http://{address}"))
-        .map_err(|e| Status::invalid_argument(e.to_string()))?
-        .connect_timeout(PATIENCE);
+    let endpoint = participant.endpoint(address).map_err(|e| Status::invalid_argument(format!("{e:#}")))?;
+    let endpoint = endpoint.connect_timeout(PATIENCE);
     let request = participant::GetBarrierRequest { saga_id: saga.to_string() };
     let (mut client, barrier) = within(async {
         let mut client = ParticipantAdminServiceClient::new(endpoint.connect().await.map_err(wrong)?);

@@ -29,7 +29,7 @@ pub(super) async fn stop(
     let worked = workers.join(left(workers_end)).await;
     let flush = left(flush_end);
     let (delivered, events, ()) = tokio::join!(
-        shared.transport.flush(flush),
+        shared.transports.flush(flush),
         tokio::time::timeout(flush, shared.relay.close(flush)),
         shared.outcomes.close(flush)
     );

@@ -320,7 +320,7 @@ impl Shared {
         match why {
             // It never got there: no repetition, so no budget.
             Wake::Undelivered | Wake::Orphan(_) => true,
-            Wake::Timer | Wake::Net if self.transport.is_failing() => false,
+            Wake::Timer | Wake::Net if self.transports.is_failing(participant) => false,
             Wake::Timer | Wake::Net => {
                 let enough = self.budget.take(participant, now);
                 if !enough {

@@ -5,6 +5,7 @@ use skald_core::{
     machine::Refused,
     plan::{Fate, Write},
 };
+use uuid::Uuid;
 
 use super::{
     Worker,
@@ -13,6 +14,7 @@ use super::{
     writes::Next,
 };
 use crate::{
+    bus::outcomes,
     job::{Ask, Job, Origin, Reply},
     spans,
 };
@@ -22,16 +24,16 @@ impl Worker {
     pub(super) fn finish(&mut self, jobs: Vec<Job>, decided: Decided) {
         let Decided { now, plan, mut writes, mut settled } = decided;
         spans::record(&jobs, &writes.sampled, &mut writes.sends);
-        let left = self.shared.transport.send(writes.sends);
+        let left = self.shared.transports.send(writes.sends);
         for (saga, next) in writes.next {
             match next {
                 Next::At(at) if at - now < HORIZON.as_millis() as i64 => {
-                    self.timers.set(saga, Timer { at, undelivered: false });
+                    self.timers.set(saga, Timer { at, lost: None });
                 }
                 _ => self.timers.clear(saga),
             }
         }
-        left.into_iter().for_each(|saga| self.not_delivered(saga));
+        left.into_iter().for_each(|lost| self.not_delivered(lost));
         let mut fates: Vec<Option<Fate>> = jobs.iter().map(|_| None).collect();
         for (i, fate) in plan.settled {
             fates[i] = Some(fate);
@@ -41,9 +43,7 @@ impl Worker {
             match (settled.remove(&i), fate) {
                 (Some(Settled::Reply(reply)), _) => job.origin.reply(reply),
                 (Some(Settled::DeadLetter(why)), _) => {
-                    if let Origin::Message(message) = job.origin {
-                        self.shared.dead_letters.put(*message, why, 1);
-                    }
+                    self.put_away(job.saga, &job.actor, job.origin, why, 1);
                 }
                 (None, Some(fate)) => {
                     step_seen(now, &job, &fate, &plan.writes);
@@ -62,15 +62,26 @@ impl Worker {
         }
     }
 
+    /// What can't be used: a message is kept as a dead letter; of a stream there is nothing to keep, for the participant
+    /// repeats what it stored.
+    pub(super) fn put_away(&self, saga: Uuid, from: &str, origin: Origin, why: String, attempts: u32) {
+        match origin {
+            Origin::Message(message) => self.shared.dead_letters.put(*message, why, attempts),
+            Origin::Stream { .. } => outcomes::unusable(from, Some(saga), &why),
+            Origin::Caller(_) | Origin::Nobody => {}
+        }
+    }
+
     /// Tells whoever waits for a job.
     fn settle(&self, job: Job, fate: Fate, acks: &mut Vec<skald_kit::kafka::Ack>) {
         if let Ask::Input(input) = &job.ask {
             count(input, &fate);
         }
         match job.origin {
-            Origin::Message(message) => match unusable(&fate) {
-                Some(why) => self.shared.dead_letters.put(*message, why, 1),
-                None => acks.push(message.ack()),
+            origin @ (Origin::Message(_) | Origin::Stream { .. }) => match (unusable(&fate), origin) {
+                (Some(why), origin) => self.put_away(job.saga, &job.actor, origin, why, 1),
+                (None, Origin::Message(message)) => acks.push(message.ack()),
+                (None, _) => {}
             },
             origin => origin.reply(match fate {
                 Fate::Accepted { .. } => Reply::Accepted,

@@ -14,13 +14,13 @@ use std::{sync::Arc, time::Duration};
 use skald_kit::lifecycle::Shutdown;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::{
+    bus::Lost,
     job::{Ask, Job, Origin, Wake},
     shared::Shared,
 };
-use timers::{Timer, Timers};
+use timers::Timers;
 
 /// Callers that wait for one worker at most. Beyond, they are told to come back: four full batches are some 100 ms of
 /// work.
@@ -65,8 +65,8 @@ pub struct Worker {
     closing: Shutdown,
     calls: mpsc::Receiver<Job>,
     messages: mpsc::Receiver<Job>,
-    /// Sagas whose commands were not delivered. Unbounded, but the producer's queue bounds what can fail.
-    undelivered: mpsc::UnboundedReceiver<Uuid>,
+    /// Sagas whose commands were not delivered. Unbounded, but the transports' queues bound what can fail.
+    undelivered: mpsc::UnboundedReceiver<Lost>,
     connection: Option<PgConnection>,
     /// The last thing that was tried with the database failed.
     troubled: bool,
@@ -82,7 +82,7 @@ impl Worker {
         shared: Arc<Shared>,
         shutdown: Shutdown,
         closing: Shutdown,
-        undelivered: mpsc::UnboundedReceiver<Uuid>,
+        undelivered: mpsc::UnboundedReceiver<Lost>,
     ) -> (Worker, Inbox) {
         let (calls_in, calls) = mpsc::channel(CALLS);
         let (messages_in, messages) = mpsc::channel(MESSAGES);
@@ -154,7 +154,7 @@ impl Worker {
         tokio::select! {
             job = self.messages.recv(), if !self.messages.is_closed() || !self.messages.is_empty() => jobs.extend(job),
             job = self.calls.recv(), if !self.calls.is_closed() || !self.calls.is_empty() => jobs.extend(job),
-            Some(saga) = self.undelivered.recv() => self.not_delivered(saga),
+            Some(lost) = self.undelivered.recv() => self.not_delivered(lost),
             () = self.closing.requested() => {}
             () = tokio::time::sleep(due) => {}
         }
@@ -162,8 +162,8 @@ impl Worker {
 
     /// Sagas whose timer fired.
     fn take_due(&mut self, jobs: &mut Vec<Job>, most: usize) {
-        while let Ok(saga) = self.undelivered.try_recv() {
-            self.not_delivered(saga);
+        while let Ok(lost) = self.undelivered.try_recv() {
+            self.not_delivered(lost);
         }
         let now = self.shared.clock.now_ms();
         let thaws = self.shared.frozen.thaws();
@@ -173,18 +173,24 @@ impl Worker {
         }
         for (saga, timer) in self.timers.due(now, most / 2) {
             // While nothing gets through, what was not delivered waits here and costs nothing, but for a probe.
-            let waits = timer.undelivered && self.shared.transport.is_failing();
-            if waits && !self.shared.transport.may_probe(now) {
-                self.not_delivered(saga);
+            if let Some(lost) = timer.lost.clone().filter(|lost| self.waits(lost, now)) {
+                self.not_delivered(lost);
                 continue;
             }
-            let why = if timer.undelivered { Wake::Undelivered } else { Wake::Timer };
+            let why = if timer.lost.is_some() { Wake::Undelivered } else { Wake::Timer };
             jobs.push(Job { saga, actor: "timer".into(), ask: Ask::Wake(why), origin: Origin::Nobody });
         }
     }
 
-    fn not_delivered(&mut self, saga: Uuid) {
+    /// Nothing gets through to whom it was for, and it is not the one that finds out whether something does again.
+    fn waits(&self, lost: &Lost, now: i64) -> bool {
+        let transports = &self.shared.transports;
+        let failing = |name: &Arc<str>| transports.is_failing(name) && !transports.may_probe(name, now);
+        lost.participant.as_ref().is_some_and(failing)
+    }
+
+    fn not_delivered(&mut self, lost: Lost) {
         let at = self.shared.clock.now_ms() + UNDELIVERED_MS;
-        self.timers.set(saga, Timer { at, undelivered: true });
+        self.timers.lose(lost, at);
     }
 }

@@ -8,13 +8,15 @@ use std::{
 
 use uuid::Uuid;
 
+use crate::bus::Lost;
+
 /// Why and when a saga is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Timer {
     /// ms
     pub(super) at: i64,
-    /// Its commands did not reach the broker.
-    pub(super) undelivered: bool,
+    /// A command of it did not get there.
+    pub(super) lost: Option<Lost>,
 }
 
 /// Beyond this, `wake_at` is exact enough and no memory is spent.
@@ -31,8 +33,18 @@ impl Timers {
     /// Sets or moves a saga's timer.
     pub(super) fn set(&mut self, saga: Uuid, timer: Timer) {
         self.clear(saga);
-        self.by_saga.insert(saga, timer);
         self.by_time.insert((timer.at, saga));
+        self.by_saga.insert(saga, timer);
+    }
+
+    /// A command did not get there: the saga is looked at then. What was lost on the ways to two participants waits for
+    /// neither of them.
+    pub(super) fn lose(&mut self, lost: Lost, at: i64) {
+        let known = self.by_saga.get(&lost.saga).and_then(|timer| timer.lost.as_ref());
+        let other = known.is_some_and(|known| known.participant != lost.participant);
+        let participant = if other { None } else { lost.participant };
+        let saga = lost.saga;
+        self.set(saga, Timer { at, lost: Some(Lost { saga, participant }) });
     }
 
     /// Takes a saga's timer away.
@@ -47,7 +59,7 @@ impl Timers {
         let waiting: Vec<(i64, Uuid)> = self.by_time.iter().copied().collect();
         for (n, (at, saga)) in waiting.into_iter().enumerate() {
             let slot = now + (n as f64 * 1000.0 / per_second) as i64;
-            if let Some(timer) = self.by_saga.get(&saga).copied().filter(|_| slot < at) {
+            if let Some(timer) = self.by_saga.get(&saga).cloned().filter(|_| slot < at) {
                 self.set(saga, Timer { at: slot, ..timer });
             }
         }
@@ -80,7 +92,23 @@ mod tests {
     use super::*;
 
     fn timer(at: i64) -> Timer {
-        Timer { at, undelivered: false }
+        Timer { at, lost: None }
+    }
+
+    #[test]
+    fn what_was_lost_on_two_ways_waits_for_neither() {
+        let mut timers = Timers::default();
+        let saga = Uuid::from_u128(1);
+        let lost = |participant: Option<&str>| Lost { saga, participant: participant.map(Into::into) };
+        let mut after = |losses: &[Option<&str>]| {
+            losses.iter().for_each(|participant| timers.lose(lost(*participant), 5));
+            let due = timers.due(5, 9);
+            assert_eq!(due.len(), 1);
+            due[0].1.lost.clone()
+        };
+        assert_eq!(after(&[Some("p"), Some("p")]), Some(lost(Some("p"))));
+        assert_eq!(after(&[Some("p"), Some("q")]), Some(lost(None)));
+        assert_eq!(after(&[None, Some("p")]), Some(lost(None)));
     }
 
     #[test]

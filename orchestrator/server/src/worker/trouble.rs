@@ -10,6 +10,7 @@ use super::{
     batch::{Decided, database},
 };
 use crate::{
+    bus::Lost,
     job::{Ask, Job, Origin, Reply},
     store,
 };
@@ -87,7 +88,9 @@ impl Worker {
                     metrics::counter!("skald_commit_unknown_total").increment(1);
                     self.lost(&why);
                     // If it was stored, nobody has sent what it asks for.
-                    piece.jobs.iter().for_each(|job| self.not_delivered(job.saga));
+                    for job in &piece.jobs {
+                        self.not_delivered(Lost { saga: job.saga, participant: None });
+                    }
                     piece.tell(&Reply::MaybeStored);
                     open.push(piece);
                     self.come_back(&mut gaps).await;
@@ -172,8 +175,8 @@ impl Worker {
             }
         }
         match job.origin {
-            Origin::Message(message) => {
-                self.shared.dead_letters.put(*message, format!("POISON: {why}"), ALONE)
+            origin @ (Origin::Message(_) | Origin::Stream { .. }) => {
+                self.put_away(job.saga, &job.actor, origin, format!("POISON: {why}"), ALONE)
             }
             origin => origin.reply(Reply::Poison(why.to_owned())),
         }

@@ -8,6 +8,7 @@ mod grpc;
 mod happy;
 mod operator;
 mod outbox;
+mod peers;
 mod poison;
 mod replay;
 mod retention;

@@ -132,7 +132,7 @@ impl Instance {
 /// Executes commands over one stream; the outcomes in order of arrival.
 pub(crate) async fn execute(channel: Channel, commands: Vec<Command>) -> Vec<Outcome> {
     let mut client = ParticipantServiceClient::new(channel);
-    let request = tokio_stream::iter([ExecuteRequest { commands }]);
+    let request = tokio_stream::iter([ExecuteRequest { commands, ..Default::default() }]);
     let mut answers = client.execute(request).await.expect("a stream").into_inner();
     let mut outcomes = Vec::new();
     while let Some(answer) = answers.message().await.expect("an answer") {

@@ -190,7 +190,7 @@ impl Instance {
     /// Executes one command. `None`: its answer waits for the gateway.
     pub(crate) async fn execute(&self, command: Command) -> Option<Answer> {
         let mut client = ParticipantServiceClient::new(self.channel.clone());
-        let request = tokio_stream::iter([ExecuteRequest { commands: vec![command] }]);
+        let request = tokio_stream::iter([ExecuteRequest { commands: vec![command], ..Default::default() }]);
         let mut answers = client.execute(request).await.expect("a stream").into_inner();
         let mut outcomes = Vec::new();
         while let Some(answer) = answers.message().await.expect("an answer") {

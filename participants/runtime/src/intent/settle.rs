@@ -252,10 +252,8 @@ async fn once<S: Service>(shared: &Shared<S>, link: &mut Link, all: &[Resolution
 pub(super) fn send(outbound: &Outbound, places: &mut Places, replies: Vec<(Addressee, Answer)>) {
     for (addressee, answer) in replies {
         metrics::counter!("skald_participant_settled_total", "answer" => label(&answer)).increment(1);
-        let (partition, reply) = Reply::to_intent(addressee, answer);
-        if partition >= 0 {
-            outbound.reply(places, partition, reply, None);
-        }
+        let (to, reply) = Reply::to_intent(addressee, answer);
+        outbound.tell(places, to, reply);
     }
 }
 

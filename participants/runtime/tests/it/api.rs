@@ -56,8 +56,11 @@ async fn commands_over_a_stream_meet_the_same_barrier() {
     // too many at once
     let mut client = ParticipantServiceClient::connect(address).await.expect("connected");
     let commands = vec![command(&id, "reserve", Verb::Run); 513];
-    let mut answers =
-        client.execute(tokio_stream::once(ExecuteRequest { commands })).await.expect("taken").into_inner();
+    let mut answers = client
+        .execute(tokio_stream::once(ExecuteRequest { commands, ..Default::default() }))
+        .await
+        .expect("taken")
+        .into_inner();
     assert_eq!(answers.message().await.expect_err("refused").code(), Code::InvalidArgument);
     house.stop().await;
 }

@@ -307,7 +307,7 @@ pub(crate) fn command(saga: &str, action: &str, verb: Verb) -> wire::Command {
 /// Asks over gRPC, one request, and waits for its answers.
 pub(crate) async fn ask(address: &str, commands: &[wire::Command]) -> Vec<wire::Outcome> {
     let mut client = ParticipantServiceClient::connect(address.to_owned()).await.expect("connected");
-    let request = ExecuteRequest { commands: commands.to_vec() };
+    let request = ExecuteRequest { commands: commands.to_vec(), ..Default::default() };
     let mut answers = client.execute(tokio_stream::once(request)).await.expect("taken").into_inner();
     let answer = tokio::time::timeout(LONG, answers.message()).await.expect("in time").expect("no error");
     answer.expect("an answer").outcomes

@@ -10,5 +10,6 @@ mod plans;
 mod races;
 mod start;
 mod stop;
+mod streams;
 mod toy;
 mod trips;

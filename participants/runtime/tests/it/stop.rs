@@ -46,7 +46,8 @@ async fn streams_calls_and_waves_under_way_end_with_the_participant() {
     sqlx::query("select from public.shelf for update").execute(&mut *lock).await.expect("locked");
     let (kafka, streamed) = (saga(), saga());
     house.send(&[command(&kafka, "reserve", Verb::Run)]).await;
-    let request = ExecuteRequest { commands: vec![command(&streamed, "reserve", Verb::Run)] };
+    let request =
+        ExecuteRequest { commands: vec![command(&streamed, "reserve", Verb::Run)], ..Default::default() };
     let mut waiting = client.execute(tokio_stream::iter([request])).await.expect("taken").into_inner();
     eventually("both waves to wait for the lock", LONG, async || {
         let waiting: i64 = sqlx::query_scalar(

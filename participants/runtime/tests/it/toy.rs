@@ -167,6 +167,10 @@ impl Domain for Things {
                 self.poison = true;
                 RunAnswer::Succeeded(None)
             }
+            (_, "large") => {
+                let value = vec![0; 64 * 1024 + 1];
+                RunAnswer::Succeeded(Some(prost_types::Any { type_url: "large".to_owned(), value }))
+            }
             (_, "busy") => RunAnswer::Failed(Failed::retryable("BUSY", "not now")),
             ("charge", _) => {
                 self.put(c.key(), "I");

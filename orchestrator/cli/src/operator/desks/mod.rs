@@ -73,7 +73,7 @@ impl Desk {
             let failure = Failure::new(Exit::Usage, format!("where {name} has its desk is not known"));
             return Err(failure.advice("name it with --desk host:port"));
         }
-        let connection = connect(&address, name, variable, self.server.client()).await?;
+        let connection = connect(&address, name, variable, &self.server.common().who()).await?;
         Ok(ParticipantAdminServiceClient::new(connection))
     }
 

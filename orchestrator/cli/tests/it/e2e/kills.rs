@@ -159,21 +159,25 @@ async fn of_the_broker() {
     judge(&world, &shop, [first, second, third]).await;
 }
 
-/// Freezes both participants when commands are in flight at each and the gateway is being asked, and leaves them frozen.
-async fn freeze_participants(world: &World) -> Flight {
-    let both = [Kind::Inventory, Kind::Payment].map(|kind| world.service(kind, 0));
+/// Freezes both participants with commands in flight at each while the gateway is being asked, and leaves them frozen; gives the
+/// orders that were placed meanwhile, too.
+async fn freeze_participants(world: &World, shop: &Shop) -> (Flight, Load) {
     let mut conn = world.sql(Kind::Orchestrator).await;
-    skald_harness::eventually("commands in flight at both participants", LIMIT, async || {
-        both.iter().for_each(|service| service.freeze());
+    freeze_when(world.service(Kind::Payment, 0), "payment with open calls", async || {
         let flight = Flight::read(&mut conn).await;
-        let commands = [Kind::Inventory, Kind::Payment].iter().all(|kind| flight.work_for(*kind) > 2);
-        if commands && open_calls(world).await > 0 {
-            return Ok(flight);
-        }
-        both.iter().for_each(|service| service.thaw());
-        Err(flight)
+        let open = open_calls(world).await;
+        if flight.work_for(Kind::Payment) > 2 && open > 0 { Ok(()) } else { Err((flight, open)) }
     })
-    .await
+    .await;
+    world.service(Kind::Inventory, 0).freeze();
+    let load = Load::start(shop, fifths(2..3), CLIENTS);
+    let flight = skald_harness::eventually("commands in flight at both participants", LIMIT, async || {
+        let flight = Flight::read(&mut conn).await;
+        let both = [Kind::Inventory, Kind::Payment].iter().all(|kind| flight.work_for(*kind) > 2);
+        if both { Ok(flight) } else { Err(flight) }
+    })
+    .await;
+    (flight, load)
 }
 
 /// The participants are frozen while it dies, so that they meet its absence in the middle of their work.
@@ -181,9 +185,8 @@ async fn freeze_participants(world: &World) -> Flight {
 async fn of_postgresql() {
     let (mut world, shop, first) = under_load(World::plan().own_postgres()).await;
     let known = alive(&world).await;
-    let before = freeze_participants(&world).await;
+    let (before, second) = freeze_participants(&world, &shop).await;
     let open = open_calls(&world).await;
-    let second = Load::start(&shop, fifths(2..3), CLIENTS);
     world.postgres.as_mut().expect("our own").kill().await.expect("killed");
     for kind in [Kind::Inventory, Kind::Payment] {
         world.service(kind, 0).thaw();

@@ -4,7 +4,9 @@
 //! - [`shop`]: clients that repeat what got no answer, and a ledger of what they were promised; [`desk`]: operators who do the same
 //! - [`audit`]: the judge: plain SQL over the three databases, nothing of the code under test but the replay of histories
 //! - [`troubles`]: what a person is called for; [`pages`] and [`terminal`]: the documents, and a shell that runs what they say
-//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`], [`backfill`], [`night`], [`races`], [`away`], [`gate`], [`grpcurl`], [`documents`], [`runbooks`]: the tests
+//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`], [`backfill`], [`mixes`], [`night`], [`races`], [`away`], [`gate`], [`grpcurl`], [`documents`], [`runbooks`]: the tests
+//!
+//! Commands go over Kafka; `SKALD_E2E_GRPC=payment` (or `inventory`, or both) runs the same tests with theirs over gRPC.
 
 mod audit;
 mod away;
@@ -17,6 +19,7 @@ mod flight;
 mod gate;
 mod grpcurl;
 mod kills;
+mod mixes;
 mod night;
 mod numbered;
 mod pages;

@@ -116,10 +116,13 @@ async fn offsets_reset_to_the_earliest() {
     let groups = GROUPS.map(|(name, topics)| (Topics::of(&world, name), topics));
     let commands = groups[0].0.messages(&COMMANDS);
     let outcomes = groups[0].0.messages(&OUTCOMES);
-    for (group, topics) in &groups {
+    for ((group, topics), kind) in groups.iter().zip(Kind::ALL) {
         assert_eq!(group.lag(topics), 0, "{topics:?}: everything was finished when it stopped");
-        group.reset(topics);
-        assert!(group.lag(topics) > 0, "{topics:?} begins anew");
+        // Over gRPC there is nothing to reset.
+        if !world.is_over_grpc(kind) {
+            group.reset(topics);
+            assert!(group.lag(topics) > 0, "{topics:?} begins anew");
+        }
     }
     for kind in Kind::ALL {
         world.service_mut(kind, 0).restart().await;

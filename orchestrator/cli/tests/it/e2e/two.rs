@@ -81,7 +81,11 @@ async fn stop_softly(world: &World, kind: Kind, n: usize) {
         .fetch_one(&mut world.sql(kind).await)
         .await
         .expect("the instances can be read");
-    assert_eq!(there, 0, "{} {n} left its place in skald.instance", kind.name());
+    // An orchestrator whose participant over gRPC went away before it keeps its place and says so: what was on the stream is
+    // lost, and whoever comes next looks at its sagas at once.
+    let over_grpc = Kind::ALL.into_iter().any(|kind| world.is_over_grpc(kind));
+    let left = kind == Kind::Orchestrator && over_grpc && service.log().contains("commands were left");
+    assert!(there == 0 || left, "{} {n} left its place in skald.instance", kind.name());
 }
 
 async fn until_in_flight(world: &World, kind: Kind, work: usize) {

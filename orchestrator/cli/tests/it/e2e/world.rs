@@ -1,7 +1,11 @@
 //! The world of a test: `skald serve` as separate processes, on databases, topics and ports of their own. It starts, kills and
 //! freezes them; whether they do right is judged elsewhere.
 
-use std::{collections::BTreeMap, path::Path, process::ExitStatus};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::ExitStatus,
+};
 
 use futures::future::join_all;
 use skald_harness::{Process, ProcessBuilder};
@@ -43,9 +47,29 @@ pub(crate) struct Plan {
     own_postgres: bool,
     own_kafka: bool,
     settings: Vec<(Kind, String, String)>,
+    grpc: BTreeSet<Kind>,
+}
+
+/// Participants whose commands go over gRPC in every test that does not say so itself, separated by commas:
+/// `SKALD_E2E_GRPC=payment`.
+const GRPC: &str = "SKALD_E2E_GRPC";
+
+fn by_environment() -> BTreeSet<Kind> {
+    let names = std::env::var(GRPC).unwrap_or_default();
+    let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let known: BTreeSet<Kind> =
+        [Kind::Inventory, Kind::Payment].into_iter().filter(|kind| names.contains(&kind.name())).collect();
+    assert_eq!(known.len(), names.len(), "{GRPC} names participants: inventory, payment");
+    known
 }
 
 impl Plan {
+    /// With the commands of exactly these participants over gRPC; those have no topics of commands and outcomes.
+    pub(crate) fn over_grpc(mut self, kinds: &[Kind]) -> Plan {
+        self.grpc = kinds.iter().copied().collect();
+        self
+    }
+
     /// With two instances of a service instead of one.
     pub(crate) fn two(mut self, kind: Kind) -> Plan {
         self.instances.insert(kind, 2);
@@ -99,9 +123,10 @@ impl Plan {
             prefix,
             urls,
             stocked: BTreeMap::new(),
+            grpc: self.grpc.clone(),
         };
-        // Participants first: orchestrators are told where their desks are. Nobody waits for anybody: several may migrate one
-        // database and create one topic.
+        // All at once: several may migrate one database and create one topic. Participants first: orchestrators are told where
+        // they are.
         for kind in [Kind::Inventory, Kind::Payment, Kind::Orchestrator] {
             let some = (0..self.instances.get(&kind).copied().unwrap_or(1))
                 .map(|n| Service::spawn(&self, &world, kind, n))
@@ -135,12 +160,19 @@ pub(crate) struct World {
     urls: BTreeMap<Kind, String>,
     /// Units that were stocked, by SKU.
     pub(crate) stocked: BTreeMap<String, i64>,
+    grpc: BTreeSet<Kind>,
 }
 
 impl World {
     /// One process of each service, on the shared servers.
     pub(crate) fn plan() -> Plan {
-        Plan { instances: BTreeMap::new(), own_postgres: false, own_kafka: false, settings: Vec::new() }
+        Plan {
+            instances: BTreeMap::new(),
+            own_postgres: false,
+            own_kafka: false,
+            settings: Vec::new(),
+            grpc: by_environment(),
+        }
     }
 
     /// An instance, counted from 0.
@@ -151,6 +183,11 @@ impl World {
     /// The same, to be started again.
     pub(crate) fn service_mut(&mut self, kind: Kind, n: usize) -> &mut Service {
         &mut self.services.get_mut(&kind).expect("every kind has services")[n]
+    }
+
+    /// Its commands go over gRPC.
+    pub(crate) fn is_over_grpc(&self, kind: Kind) -> bool {
+        self.grpc.contains(&kind)
     }
 
     /// All instances of a service.
@@ -235,10 +272,19 @@ impl Service {
             builder = builder
                 .env("SKALD_DRIVER__RESEND_GAPS_MS", "[1000, 2000, 4000]")
                 .env("SKALD_DRIVER__RESEND_CANARIES_PER_SECOND", "50");
-            for participant in [Kind::Inventory, Kind::Payment] {
-                let name = format!("SKALD_PARTICIPANTS__{}", participant.name().to_uppercase());
-                builder = builder.env(name, world.service(participant, 0).address());
+            for kind in [Kind::Inventory, Kind::Payment] {
+                let addresses: Vec<String> = world.all(kind).iter().map(Service::address).collect();
+                let name = format!("SKALD_PARTICIPANTS__{}", kind.name().to_uppercase());
+                builder = match world.is_over_grpc(kind) {
+                    false => builder.env(name, world.service(kind, 0).address()),
+                    true => builder
+                        .env(format!("{name}__TRANSPORT"), "grpc")
+                        .env(format!("{name}__ADDRESS"), addresses.join(",")),
+                };
             }
+        }
+        if world.is_over_grpc(kind) {
+            builder = builder.env("SKALD_COMMANDS__KAFKA", "false");
         }
         for (_, name, value) in plan.settings.iter().filter(|(of, ..)| *of == kind) {
             builder = builder.env(format!("SKALD_{name}"), value);

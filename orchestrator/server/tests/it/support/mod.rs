@@ -2,6 +2,7 @@
 
 mod load;
 mod participant;
+mod peer;
 mod proxy;
 mod reader;
 mod world;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub(crate) use load::Load;
 pub(crate) use participant::{Participant, no, yes};
+pub(crate) use peer::{Peer, outcome};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use reader::Reader;
 pub(crate) use world::{World, draft, later, unfinished};

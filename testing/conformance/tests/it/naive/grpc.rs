@@ -70,7 +70,7 @@ impl ParticipantService for Naive {
                         outcomes.push(naive.outcome(&command).await);
                     }
                 }
-                Ok(ExecuteResponse { outcomes })
+                Ok(ExecuteResponse { outcomes, ..Default::default() })
             }
         });
         Ok(Response::new(Box::pin(answers)))

@@ -1,9 +1,17 @@
 //! The orchestrator's settings, each with its default and its bounds.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+mod participants;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use skald_kit::config::{self, Problems, Validate};
+
+pub use participants::{CONNECT, Participant, Via};
 
 /// Everything that `skald serve orchestrator` can be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,8 +35,8 @@ pub struct Config {
     pub audit: Audit,
     /// Definitions beside the one that ships.
     pub definitions: Definitions,
-    /// Where participants' own desks are, `host:port` by name: an explanation asks there what they have of a saga.
-    pub participants: BTreeMap<String, String>,
+    /// Where participants are, and how commands go there; of one that is not named, over Kafka.
+    pub participants: BTreeMap<String, Participant>,
 }
 
 /// The driver: how sagas are moved.
@@ -83,6 +91,14 @@ impl Validate for Audit {
 pub struct Definitions {
     /// A folder whose `*.toml` files are definitions; none = only the one that ships.
     pub folder: Option<PathBuf>,
+}
+
+impl Config {
+    /// Those among `participants` whose commands go over Kafka.
+    pub fn over_kafka(&self, participants: BTreeSet<String>) -> BTreeSet<String> {
+        let via = |name: &String| self.participants.get(name).map(|p| p.transport).unwrap_or_default();
+        participants.into_iter().filter(|name| via(name) == Via::Kafka).collect()
+    }
 }
 
 impl Default for Driver {
@@ -173,11 +189,8 @@ impl Validate for Config {
         problems.part("shutdown", &self.shutdown);
         problems.part("driver", &self.driver);
         problems.part("audit", &self.audit);
-        for (name, address) in &self.participants {
-            let port = address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-            problems.check(port, &format!("participants.{name}"), "must be host:port");
+        for (name, participant) in &self.participants {
+            participant.validate(problems, &format!("participants.{name}"));
         }
     }
 }

@@ -1,0 +1,113 @@
+//! The open Execute streams of this instance. An intent carries the number of the stream that asked for it last, so that what it
+//! comes to later is told there. A stream that is gone, or another instance's, is not known here: its command is sent again, and
+//! the stored verdict repeated. Decides nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use skald_proto::participant::v1::Outcome;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// Instead of a number: nobody waits.
+pub(crate) const NOBODY: i32 = -1;
+/// Late outcomes that wait for one stream at most: two full responses. A client that reads more slowly asks again.
+const WAITING: usize = 1024;
+
+/// An outcome and its W3C trace context.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) outcome: Outcome,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// The registry; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    open: Arc<Mutex<HashMap<i32, mpsc::Sender<Said>>>>,
+}
+
+/// One open stream; dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// Below [`NOBODY`], where no partition's number is.
+    pub(crate) number: i32,
+    streams: Streams,
+}
+
+impl Streams {
+    /// A stream, and what settles for it later.
+    pub(crate) fn open(&self) -> (Open, mpsc::Receiver<Said>) {
+        let (sender, late) = mpsc::channel(WAITING);
+        let mut open = self.lock();
+        // Drawn, not counted: after a restart, or at another instance, a number must not be somebody else's.
+        let number = loop {
+            let drawn = number(Uuid::new_v4());
+            if !open.contains_key(&drawn) {
+                break drawn;
+            }
+        };
+        open.insert(number, sender);
+        metrics::gauge!("skald_participant_streams").set(open.len() as f64);
+        drop(open);
+        (Open { number, streams: self.clone() }, late)
+    }
+
+    /// Tells a stream what came later. `false`: it is gone, or has no room.
+    pub(crate) fn tell(&self, number: i32, said: Said) -> bool {
+        let told = self.lock().get(&number).is_some_and(|stream| stream.try_send(said).is_ok());
+        let how = if told { "told" } else { "missed" };
+        metrics::counter!("skald_participant_late_outcomes_total", "how" => how).increment(1);
+        told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, mpsc::Sender<Said>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Any number below [`NOBODY`].
+fn number(random: Uuid) -> i32 {
+    let bits = (random.as_u128() as u32 >> 1).cast_signed();
+    (NOBODY - 1).saturating_sub(bits)
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self.streams.lock();
+        open.remove(&self.number);
+        metrics::gauge!("skald_participant_streams").set(open.len() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said() -> Said {
+        Said { outcome: Outcome::default(), traceparent: None }
+    }
+
+    #[test]
+    fn no_number_is_a_partition_or_nobody() {
+        for random in [0, 1, 2, u128::MAX, u128::MAX - 1, 0x1234_5678] {
+            assert!(number(Uuid::from_u128(random)) < NOBODY);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_late_goes_to_the_stream_that_is_open_and_to_no_other() {
+        let streams = Streams::default();
+        let ((a, mut of_a), (b, mut of_b)) = (streams.open(), streams.open());
+        assert!(a.number != b.number);
+        assert!(streams.tell(a.number, said()));
+        assert_eq!((of_a.try_recv(), of_b.try_recv().is_err()), (Ok(said()), true));
+        let gone = b.number;
+        drop(b);
+        assert!(!streams.tell(gone, said()) && !streams.tell(NOBODY, said()));
+        let told = (0..2 * WAITING).filter(|_| streams.tell(a.number, said())).count();
+        assert_eq!(told, WAITING, "who does not read is not waited for");
+    }
+}
