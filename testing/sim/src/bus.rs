@@ -1,11 +1,11 @@
 //! The broker in memory: logs, a consumer group per topic, and what its members believe to own.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use skald_kit::kafka::Watermark;
 use uuid::Uuid;
 
-use crate::rng::Rng;
+use crate::{planted, rng::Rng};
 
 /// Partitions of each topic: few, so that sagas share them.
 pub(crate) const PARTITIONS: usize = 3;
@@ -48,6 +48,8 @@ pub(crate) struct Claim {
     pub generation: u32,
     pub position: usize,
     watermark: Watermark,
+    /// What was taken and is not finished, kept beside the watermark to judge it.
+    open: BTreeSet<usize>,
 }
 
 /// A delivery, as it is acknowledged.
@@ -117,7 +119,7 @@ impl Bus {
     pub(crate) fn claim(&mut self, topic: TopicId, partition: usize) -> Claim {
         let p = self.partition(topic, partition);
         let (generation, position) = (p.generation, p.committed);
-        Claim { topic, partition, generation, position, watermark: Watermark::new() }
+        Claim { topic, partition, generation, position, watermark: Watermark::new(), open: BTreeSet::new() }
     }
 
     /// The next message of a claim.
@@ -126,19 +128,23 @@ impl Bus {
         let record = self.partition(topic, partition).log.get(position)?.clone();
         claim.position += 1;
         claim.watermark.taken(position as i64);
+        claim.open.insert(position);
         Some((Taken { topic, partition, generation, offset: position }, record))
     }
 
-    /// Finishes a delivery. Of an older assignment it is ignored.
-    pub(crate) fn done(&mut self, claims: &mut [Claim], taken: Taken) {
+    /// Finishes a delivery. Of an older assignment it is ignored. Gives a message that would be passed over unfinished.
+    pub(crate) fn done(&mut self, claims: &mut [Claim], taken: Taken) -> Option<usize> {
         let same = |c: &&mut Claim| {
             (c.topic, c.partition, c.generation) == (taken.topic, taken.partition, taken.generation)
         };
-        let Some(claim) = claims.iter_mut().find(same) else { return };
-        let Some(next) = claim.watermark.done(taken.offset as i64) else { return };
+        let claim = claims.iter_mut().find(same)?;
+        claim.open.remove(&taken.offset);
+        let next =
+            claim.watermark.done(taken.offset as i64)? + i64::from(planted::is("watermark_off_by_one"));
         let partition = self.partition(taken.topic, taken.partition);
         if partition.generation == taken.generation {
             partition.committed = next as usize;
         }
+        claim.open.first().copied().filter(|open| *open < next as usize)
     }
 }

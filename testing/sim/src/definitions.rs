@@ -65,6 +65,7 @@ fn step(rng: &mut Rng, i: usize, pivot: usize) -> Step {
         action: match (signal, undo) {
             (true, _) => String::new(),
             (_, true) => "do".into(),
+            _ if i < pivot => "look".into(),
             _ => "go".into(),
         },
         undo: if undo { "undo".into() } else { String::new() },

@@ -34,9 +34,9 @@ use crate::{
 
 /// When every run begins, ms since the epoch.
 const BEGIN: i64 = 1_767_225_600_000;
-/// Events of a run at most, and more for each saga: beyond, it never comes to rest.
+/// Events at most, once the storm is over, and more for each saga: beyond, it never comes to rest.
 const MAX_EVENTS: u64 = 100_000;
-const MAX_EVENTS_PER_SAGA: u64 = 20_000;
+const MAX_EVENTS_PER_SAGA: u64 = 5_000;
 
 /// What is run.
 #[derive(Clone, Debug, Default)]
@@ -310,10 +310,13 @@ impl World {
 
     /// Everything that is queued happens, until nothing is.
     pub(crate) fn until_rest(&mut self, most: u64) {
-        let limit = self.events + most;
+        let mut limit = self.events + most;
         while let Some(Reverse(Timed { at, event, .. })) = self.queue.pop() {
             self.now = self.now.max(at);
             self.events += 1;
+            if self.faults.storm {
+                limit = self.events + most;
+            }
             if self.events > limit {
                 return self.oracle.violation("lost", format!("after {most} events it is not at rest"));
             }

@@ -23,12 +23,16 @@ use skald_proto::participant::v1::outcome::Answer;
 use uuid::Uuid;
 
 use crate::{
+    bus::Taken,
     gateway::{Gateway, Request},
     orchestrator::{Orchestrator, store::Row},
     participant::db::Written,
     tally::Tally,
     world::World,
 };
+
+/// The number of [`skald_core::Input::DeadlineFired`] in histories.
+const DEADLINE_FIRED: u32 = 3;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +87,13 @@ impl Oracle {
         self.jumps += 1;
     }
 
+    /// An offset was stored; a message below it that nobody has finished would never come again.
+    pub(crate) fn passed_over(&mut self, taken: Taken, open: Option<usize>) {
+        if let Some(open) = open {
+            self.violation("lost", format!("{taken:?} was finished, and {open} before it was passed over"));
+        }
+    }
+
     /// Effects became durable.
     pub(crate) fn wrote(&mut self, service: usize, written: &[Written]) {
         for one in written {
@@ -135,6 +146,13 @@ impl Oracle {
     pub(crate) fn planned(&mut self, tally: &mut Tally, before: &BTreeMap<Uuid, State>, plan: &Plan<usize>) {
         for write in &plan.writes {
             transitions(tally, before.get(&write.saga), write);
+        }
+        for write in &plan.writes {
+            let paused = |state: &State| state.paused_at != 0;
+            let fired = write.rows.iter().any(|row| row.kind == DEADLINE_FIRED);
+            if fired && paused(&write.state) && before.get(&write.saga).is_some_and(paused) {
+                self.violation("ended", format!("{}: a deadline fired while it was paused", write.saga));
+            }
         }
         for what in ended::commands_of_the_ended(before, plan) {
             self.violation("ended", what);

@@ -32,7 +32,7 @@ fn step_broken(world: &World, saga: Uuid, row: &Row, state: &State, step: &Step)
         Kind::Inventory => step.name == "reserve",
         Kind::Plain => true,
     };
-    if !counts || vouched(&world.oracle, saga, state, &step.name) {
+    if !counts || world.oracle.unfenced.contains(&saga) {
         return None;
     }
     let epoch = state.steps.iter().find(|s| s.name == step.name)?.epoch as i32;
@@ -45,12 +45,17 @@ fn step_broken(world: &World, saga: Uuid, row: &Row, state: &State, step: &Step)
         return Some(format!("an earlier epoch, which was rejected, took effect: {earlier:?}"));
     }
     let Facts { ran, undone, committed } = facts(epoch);
+    if vouched(&world.oracle, saga, state, &step.name) {
+        // Behind the fence nothing happens.
+        let ran_behind = state.phase() == Phase::Completed && ran > 0;
+        return ran_behind.then(|| "it was skipped behind a fence, and ran".to_owned());
+    }
     let inventory = world.services[service].kind == Kind::Inventory;
     let commit_vouched = inventory && vouched(&world.oracle, saga, state, "commit");
     let right = match state.phase() {
         Phase::Completed if commit_vouched => (ran, undone) == (1, 0),
+        _ if step.no_effect => ran == 0,
         Phase::Completed => (ran, undone, committed) == (1, 0, u32::from(inventory)),
-        Phase::Compensated if step.no_effect => undone == 0,
         Phase::Compensated => ran == undone && committed == 0,
         _ => true,
     };

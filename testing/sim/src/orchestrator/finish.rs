@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{HORIZON_MS, Job, Origin, Step, UNDELIVERED_MS, store::Decided};
 use crate::{
-    bus::{TopicId, partition_of},
+    bus::{Taken, TopicId, partition_of},
     clients::Reply,
     faults::Fault,
     world::{NodeId, World},
@@ -137,9 +137,14 @@ impl World {
     fn finish_offsets(&mut self, n: usize, finish: &Finish) {
         for job in &finish.jobs {
             if let Origin::Message(taken) = job.origin {
-                self.bus.done(&mut self.orchestrators[n].claims, taken);
+                self.finished(n, taken);
             }
         }
+    }
+
+    pub(super) fn finished(&mut self, n: usize, taken: Taken) {
+        let passed = self.bus.done(&mut self.orchestrators[n].claims, taken);
+        self.oracle.passed_over(taken, passed);
     }
 }
 

@@ -241,6 +241,8 @@ impl World {
                 // It must not go on: a newer binary wrote one of them.
                 self.tally.add("old binary stops before a newer format");
                 self.store.end(txn);
+                // Whoever runs it finishes the rollout, sooner or later.
+                self.orchestrators[n].old = self.rng.below(2) == 0;
                 self.crash(NodeId::Orchestrator(n));
             }
         }
@@ -293,7 +295,7 @@ impl World {
         }
         for taken in buried {
             self.tally.add("dead letter: outcome");
-            self.bus.done(&mut self.orchestrators[n].claims, taken);
+            self.finished(n, taken);
         }
     }
 
@@ -502,7 +504,7 @@ impl World {
     /// An instance's heartbeat stopped: whoever is up sweeps its sagas.
     pub(crate) fn sweep(&mut self, gone: Uuid) {
         let there = self.orchestrators_there();
-        let Some(&n) = there.first() else { return self.push(1_000, Event::Sweep { gone }) };
+        let Some(&n) = there.first() else { return self.push(10_000, Event::Sweep { gone }) };
         let orphans: Vec<Uuid> = (self.store.sagas.iter())
             .filter(|(_, row)| row.known.owner == gone && row.known.wake_at.is_some())
             .map(|(saga, _)| *saga)

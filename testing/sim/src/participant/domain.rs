@@ -25,7 +25,7 @@ impl Kind {
         }
         const INVENTORY: &[Action] = &[action("reserve", Some("release")), action("commit", None)];
         const PAYMENT: &[Action] = &[action("charge", Some("refund"))];
-        const PLAIN: &[Action] = &[action("do", Some("undo")), action("go", None)];
+        const PLAIN: &[Action] = &[action("do", Some("undo")), action("look", None), action("go", None)];
         match (self, old) {
             (Kind::Inventory, false) => INVENTORY,
             (Kind::Payment, false) => PAYMENT,
@@ -130,7 +130,7 @@ impl Plain {
             });
         }
         // Another instance was first, after the look-up: inserting finds that out.
-        if !self.effects.contains_key(&key) {
+        if command.action != "look" && !self.effects.contains_key(&key) {
             self.effects.insert(key.clone(), Effect::Ran);
             self.changed.push((key, Effect::Ran));
         }

@@ -180,7 +180,7 @@ impl World {
         }
         for taken in buried {
             self.tally.add("dead letter: command");
-            self.bus.done(&mut self.services[s].nodes[n].claims, taken);
+            self.done(s, n, taken);
         }
         let node = &mut self.services[s].nodes[n];
         node.waves = wave::cut(deliveries).into();
@@ -357,7 +357,7 @@ impl World {
             let Item { command, origins } = &items[touch.command];
             let name = (command.key(), touch.slot);
             let Some(open) = service.db.intents.get_mut(&name) else { continue };
-            if touch.attempt && !planted::is("attempt_not_left") {
+            if touch.attempt {
                 open.intent.attempt = open.intent.attempt.max(command.attempt);
                 open.intent.partition = origins[0].partition as i32;
             }
@@ -381,18 +381,13 @@ impl World {
         for (item, answer) in answers {
             let Some(answer) = answer else {
                 for taken in &item.origins {
-                    self.bus.done(&mut self.services[s].nodes[n].claims, *taken);
+                    self.done(s, n, *taken);
                 }
                 continue;
             };
             let Command { verb, attempt, .. } = item.command;
             let key = item.command.key();
             self.oracle.answered(s, &key, verb, &answer);
-            if planted::is("ack_before_answer") {
-                for taken in &item.origins {
-                    self.bus.done(&mut self.services[s].nodes[n].claims, *taken);
-                }
-            }
             let value = self.outcome(s, &key, verb, attempt, answer);
             for taken in item.origins {
                 if self.maybe_crash_participant(s, n) {
@@ -411,12 +406,16 @@ impl World {
         }
         let topic = TopicId { service: s, outcomes: true };
         self.produce(topic, taken.partition, key, value);
-        self.bus.done(&mut self.services[s].nodes[n].claims, taken);
+        self.done(s, n, taken);
+    }
+
+    fn done(&mut self, s: usize, n: usize, taken: Taken) {
+        let passed = self.bus.done(&mut self.services[s].nodes[n].claims, taken);
+        self.oracle.passed_over(taken, passed);
     }
 
     /// As on the wire.
     pub(crate) fn outcome(&self, s: usize, key: &Key, verb: Verb, attempt: i32, answer: Answer) -> Arc<[u8]> {
-        let attempt = if planted::is("attempt_not_echoed") { 1 } else { attempt };
         let outcome = wire::Outcome {
             protocol: 1,
             saga_id: key.saga.to_string(),
