@@ -1,13 +1,14 @@
-//! Known bugs that a test puts in, to see that the simulation finds them. Without the feature `planted` none can be switched on.
+//! Known bugs that a test puts in, to see that the simulation finds them: in the core, in the participants' runtime, and in what is only
+//! executed. Without the feature `planted` none can be switched on.
 
-/// Whether this bug is in.
+/// Puts one bug in, for this thread; an empty name takes it out.
 #[cfg(feature = "planted")]
-pub(crate) fn is(name: &str) -> bool {
-    skald_core::planted::is(name)
+pub fn set(name: &str) {
+    skald_core::planted::set(name);
+    skald_participant::planted::set(name);
 }
 
-/// Whether this bug is in: never.
-#[cfg(not(feature = "planted"))]
-pub(crate) const fn is(_name: &str) -> bool {
-    false
+/// Whether this bug is in.
+pub(crate) fn is(name: &str) -> bool {
+    skald_core::planted::is(name)
 }

@@ -7,10 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use prost::Message;
 use skald_core::Definition;
 use skald_inventory::allocation::Counters;
 use skald_kit::ids;
 use skald_participant::{HORIZON, Key, Slot, decide::Bounds};
+use skald_proto::participant::v1 as wire;
 use skald_server::config::Driver;
 use uuid::Uuid;
 
@@ -323,7 +325,7 @@ impl World {
             let mix = (at as u64) ^ self.fingerprint.rotate_left(7);
             self.fingerprint = mix.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.rng_state();
             if let Some(trace) = &mut self.trace {
-                trace.push(format!("{:>12} {event:?}", at - BEGIN));
+                trace.push(format!("{:>12} {}", at - BEGIN, told(&event)));
             }
             self.happens(event);
             if !self.oracle.violations.is_empty() {
@@ -457,6 +459,37 @@ impl World {
             let what = format!("what was sent long ago and came again changed\n{was}\nto\n{is}");
             self.oracle.violation("once", what);
         }
+    }
+}
+
+/// An event for people: messages as what they say.
+fn told(event: &Event) -> String {
+    let Event::Append { topic, value, .. } = event else { return format!("{event:?}") };
+    let name = if topic.outcomes { "Outcome" } else { "Command" };
+    match topic.outcomes {
+        true => match wire::Outcome::decode(&value[..]) {
+            Ok(o) => format!(
+                "{name} {} {} {:?} epoch {} attempt {} {:?}",
+                o.saga_id,
+                o.step,
+                o.verb(),
+                o.epoch,
+                o.attempt,
+                o.answer
+            ),
+            Err(_) => format!("{name} that is broken"),
+        },
+        false => match wire::Command::decode(&value[..]) {
+            Ok(c) => format!(
+                "{name} {} {} {:?} epoch {} attempt {}",
+                c.saga_id,
+                c.step,
+                c.verb(),
+                c.epoch,
+                c.attempt
+            ),
+            Err(_) => format!("{name} that is broken"),
+        },
     }
 }
 

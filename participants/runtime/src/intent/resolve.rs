@@ -9,6 +9,7 @@ use crate::{
     barrier::{Slot, Verdict},
     command::{Failed, Key},
     decide::UNRESOLVED,
+    planted,
     service::{CallResult, Settlement},
 };
 
@@ -100,6 +101,16 @@ pub fn resolve(intent: Intent, how: How) -> Resolution {
         }
         (How::Called(CallResult::NotSent { retry_after }), _) => {
             open(intent, true, retry_after.unwrap_or(FIRST_GAP))
+        }
+        (How::Called(CallResult::Unknown { .. }), _) if planted::is("a_new_key_after_silence") => {
+            let postponed = Postponed {
+                next_key: Some(next_key(&intent.gateway_key)),
+                intent,
+                unsent: false,
+                delay: Some(FIRST_GAP),
+                answered: None,
+            };
+            Resolution::Open { postponed, failed: None }
         }
         (How::Called(CallResult::Unknown { retry_after }), _) => {
             let gap = gap(intent.calls);

@@ -148,22 +148,22 @@ impl World {
     }
 }
 
-/// The name of a refusal's counter: its words without what is quoted or counted.
+/// The name of a refusal's counter: its words, without names, numbers and reasons.
 pub(crate) fn refusal(refused: &Refused) -> String {
     let text = match refused {
         Refused::Moved { .. } => return "refused: moved".into(),
-        Refused::NotAllowed(why) => format!("refused: not allowed: {why}"),
-        Refused::Malformed(why) => format!("refused: malformed: {why}"),
+        Refused::NotAllowed(why) => why,
+        Refused::Malformed(why) => return format!("refused: malformed: {}", plain(why)),
         other => return format!("refused: {other}"),
     };
-    let mut name = String::new();
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            _ if quoted || c.is_ascii_digit() => {}
-            c => name.push(c),
-        }
+    if text.contains("needs the result") {
+        return "refused: not allowed: a later step needs the result".into();
     }
-    name
+    format!("refused: not allowed: {}", plain(text.split(": ").next().unwrap_or_default()))
+}
+
+/// Without what stands in quotes.
+fn plain(text: &str) -> String {
+    let unquoted: String = text.split('"').step_by(2).collect();
+    unquoted.split_whitespace().collect::<Vec<_>>().join(" ")
 }
