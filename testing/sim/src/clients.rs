@@ -102,7 +102,7 @@ impl World {
             }
         }
         let request = Request { input: Some(payload(&input)), signals: early }.encode_to_vec();
-        let cancels = self.faults.rate(Fault::Cancel);
+        let cancels_after = self.hits(Fault::Cancel).then(|| self.rng.magnitude(3_600_000));
         Order {
             key: (number % 5, number),
             definition,
@@ -112,7 +112,7 @@ impl World {
             saga: None,
             cancelled: false,
             signals: later,
-            cancels_after: self.rng.chance(cancels).then(|| self.rng.magnitude(3_600_000)),
+            cancels_after,
         }
     }
 
@@ -210,6 +210,10 @@ impl World {
                         let later = self.rng.magnitude(60_000);
                         self.push(after + later, Event::Client { order, deed: Deed::Signal { name, id } });
                     }
+                }
+                while self.hits(Fault::Operator) {
+                    let soon = self.rng.magnitude(600_000);
+                    self.push(soon, Event::Meddle(saga));
                 }
                 if let Some(after) = cancels {
                     self.push(after, Event::Client { order, deed: Deed::Cancel });

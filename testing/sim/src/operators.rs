@@ -20,8 +20,11 @@ use crate::{
     world::{Event, World},
 };
 
-/// How often a good operator looks at the inbox, ms.
+/// How often a good operator looks at the inbox at first, ms; later once a day.
 const LOOKS_EVERY_MS: i64 = 300_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// After so many looks, longer than any saga may live, nobody helps any more.
+const LOOKS: u32 = 200;
 
 /// What operators remember of what they asked.
 #[derive(Debug, Default)]
@@ -34,23 +37,26 @@ pub(crate) struct Operators {
 
 impl World {
     /// In the storm: any verb on any saga.
-    pub(crate) fn meddle(&mut self) {
-        let all: Vec<Uuid> = self.store.sagas.keys().copied().collect();
-        if all.is_empty() {
-            return;
-        }
-        let saga = *self.rng.pick(&all);
-        let row = &self.store.sagas[&saga];
+    pub(crate) fn meddle(&mut self, saga: Uuid) {
+        let Some(row) = self.store.sagas.get(&saga) else { return };
         let Ok(state) = state::decode(skald_core::FORMAT, &row.state) else { return };
-        let step = self.rng.pick(&row.definition.steps).name.clone();
+        // Mostly something that is under way.
+        let busy: Vec<&str> =
+            state.steps.iter().filter(|s| is_busy(s.status())).map(|s| s.name.as_str()).collect();
+        let any = busy.is_empty() || self.rng.below(4) == 0;
+        let step = if any { &self.rng.pick(&row.definition.steps).name } else { *self.rng.pick(&busy) };
+        let step = step.to_owned();
+        let undoes = state.phase() == Phase::Compensating;
         let unfenced = self.hits(Fault::Unfenced);
         let act = match self.rng.below(10) {
+            _ if undoes && self.rng.below(2) == 0 => resolve(&step, unfenced),
+
             0 | 1 => retry(if self.rng.below(3) == 0 { "" } else { &step }),
             2 => {
                 let result = (self.rng.below(3) > 0).then(|| self.evidence(saga, &step));
                 Act::Skip(Skip { step, evidence: "a letter".into(), unfenced, result })
             }
-            3 | 4 => Act::Resolve(Resolve { step, evidence: "a call".into(), unfenced }),
+            3 | 4 => resolve(&step, unfenced),
             5 | 6 => Act::Compensate(Unit {}),
             7 => Act::Pause(Unit {}),
             8 => Act::Resume(Unit {}),
@@ -124,12 +130,14 @@ impl World {
         let open: Vec<(Uuid, Row)> = self.store.sagas.iter().filter_map(waits).collect();
         for (saga, row) in &open {
             let Ok(state) = state::decode(skald_core::FORMAT, &row.state) else { continue };
-            if let Some(act) = help(row, &state, self.tended) {
+            let evidence = |step: &str| self.evidence(*saga, step);
+            if let Some(act) = help(row, &state, self.tended, evidence) {
                 self.act(*saga, state.version, act);
             }
         }
-        if self.tended < 2_000 && (!open.is_empty() || self.untold()) {
-            self.push(LOOKS_EVERY_MS, Event::Tend);
+        if self.tended < LOOKS && (!open.is_empty() || self.untold()) {
+            let soon = self.tended < LOOKS / 2;
+            self.push(if soon { LOOKS_EVERY_MS } else { DAY_MS }, Event::Tend);
         }
     }
 
@@ -138,27 +146,33 @@ impl World {
     }
 }
 
+fn is_busy(status: StepStatus) -> bool {
+    use StepStatus::{AwaitingSignal, Fencing, Rejected, Running, Sealing, Undoing};
+    matches!(status, AwaitingSignal | Fencing | Rejected | Running | Sealing | Undoing)
+}
+
+fn resolve(step: &str, unfenced: bool) -> Act {
+    Act::Resolve(Resolve { step: step.into(), evidence: "a call".into(), unfenced })
+}
+
 fn retry(step: &str) -> Act {
     Act::Retry(Retry { step: step.into() })
 }
 
 /// What a good operator does for a saga; `look`: how often they looked.
-fn help(row: &Row, state: &State, look: u32) -> Option<Act> {
+fn help(row: &Row, state: &State, look: u32, evidence: impl Fn(&str) -> Payload) -> Option<Act> {
     if state.paused_at != 0 {
         return Some(Act::Resume(Unit {}));
     }
-    let resolve = |step: &str| {
-        Act::Resolve(Resolve { step: step.into(), evidence: "looked into".into(), unfenced: false })
-    };
     if !state.parked.is_empty() && !state.parked.starts_with("MAX_AGE") {
-        return Some(resolve(""));
+        return Some(resolve("", false));
     }
     let step = state.steps.iter().find(|step| !step.parked.is_empty())?;
     let graph = &row.definition.steps[row.definition.index(&step.name)?];
     Some(match (state.phase(), step.status()) {
-        (Phase::Compensating, StepStatus::Undoing) if step.vouched => resolve(&step.name),
+        (Phase::Compensating, StepStatus::Undoing) if step.vouched => resolve(&step.name, false),
         // Whatever was not believed once won't be believed again.
-        (_, StepStatus::Undoing) if look.is_multiple_of(5) => resolve(&step.name),
+        (_, StepStatus::Undoing) if look.is_multiple_of(5) => resolve(&step.name, false),
         (Phase::Forward, StepStatus::Rejected) if look.is_multiple_of(4) => Act::Compensate(Unit {}),
         (Phase::Forward, StepStatus::Running | StepStatus::Sealing)
             if look.is_multiple_of(25) && !graph.pivot =>
@@ -169,7 +183,7 @@ fn help(row: &Row, state: &State, look: u32) -> Option<Act> {
             step: step.name.clone(),
             evidence: "it came by letter".into(),
             unfenced: false,
-            result: None,
+            result: Some(evidence(&step.name)),
         }),
         _ => retry(&step.name),
     })

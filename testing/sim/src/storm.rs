@@ -65,7 +65,12 @@ impl World {
             self.tell_frozen();
         }
         while self.hits(Fault::Operator) {
-            self.meddle();
+            let all: Vec<uuid::Uuid> = self.store.sagas.keys().copied().collect();
+            if all.is_empty() {
+                break;
+            }
+            let saga = *self.rng.pick(&all);
+            self.meddle(saga);
         }
         self.restock();
     }
@@ -112,8 +117,8 @@ impl World {
         self.missed(node);
         match node {
             NodeId::Orchestrator(n) => {
-                self.oracle.budget(&self.orchestrators[n], now);
-                if let Some(txn) = self.orchestrators[n].forget(fresh, now) {
+                self.oracle.budget(&self.orchestrators[n], now, &self.driver);
+                if let Some(txn) = self.orchestrators[n].forget(fresh, now, &self.driver) {
                     self.store.end(txn);
                 }
             }
@@ -277,12 +282,13 @@ impl World {
         let participants = (0..self.services.len())
             .flat_map(|s| (0..self.services[s].nodes.len()).map(move |n| NodeId::Participant(s, n)));
         for node in orchestrators.chain(participants).collect::<Vec<_>>() {
-            // Whoever stands still, or is old, is replaced.
+            // Whoever is old is replaced, and some of those that stand still; the others wake up much later.
             let old = match node {
                 NodeId::Orchestrator(n) => std::mem::take(&mut self.orchestrators[n].old),
                 NodeId::Participant(s, n) => std::mem::take(&mut self.services[s].nodes[n].old),
             };
-            if old || self.health(node).frozen_until > now {
+            let frozen = self.health(node).frozen_until > now;
+            if old || (frozen && self.rng.below(2) == 0) {
                 self.crash(node);
             }
             self.health(node).cut_bus_until = now;

@@ -114,6 +114,7 @@ pub(crate) enum Event {
     Client { order: usize, deed: Deed },
     Patience { call: u64 },
     Reply { call: u64, reply: Reply },
+    Meddle(Uuid),
     Tend,
     Weather,
     Heal,
@@ -210,12 +211,17 @@ impl World {
         let skus = rng.below(4) + 1;
         let services = services(&mut rng, orders, skus, bounds, options.sagas);
         let topics = services.len();
+        let mut driver = Driver::default();
+        if rng.below(3) == 0 {
+            // A budget that even a few sagas use up.
+            (driver.resend_canaries_per_second, driver.resend_share) = (0.01, 0.01);
+        }
         let mut world = World {
             now: BEGIN,
             faults,
             tally: Tally::default(),
             bus: Bus::new(topics),
-            driver: Driver::default(),
+            driver,
             store: Store::default(),
             orchestrators: Vec::new(),
             services,
@@ -240,7 +246,7 @@ impl World {
     fn people(&mut self, sagas: usize, orders: bool, skus: usize) {
         for _ in 0..2 + self.rng.below(2) {
             let instance = self.instance();
-            let mut node = Orchestrator::new(instance, self.now);
+            let mut node = Orchestrator::new(instance, self.now, &self.driver);
             node.old = self.hits(Fault::OldOrchestrator);
             self.orchestrators.push(node);
         }
@@ -374,6 +380,7 @@ impl World {
             Event::Client { order, deed } => self.client(order, deed),
             Event::Patience { call } => self.patience(call),
             Event::Reply { call, reply } => self.told(call, reply),
+            Event::Meddle(saga) => self.meddle(saga),
             Event::Tend => self.tend(),
             Event::Weather => self.weather(),
             Event::Heal => self.heal(),
@@ -453,6 +460,9 @@ impl World {
             }
             self.split(topic, true);
         }
+        // A late answer may call a person to a saga on which somebody acted without a fence.
+        self.tended = 0;
+        self.push(7 * 24 * 3_600_000, Event::Tend);
         self.until_rest(most);
         let after = self.oracle.facts(self);
         if let Some((was, is)) = before.iter().zip(&after).find(|(was, is)| was != is) {
@@ -508,7 +518,7 @@ fn services(rng: &mut Rng, orders: bool, skus: usize, bounds: Bounds, sagas: usi
         return definitions::PLAIN.map(|name| service(name, Kind::Plain, plain())).into();
     }
     // From tiny to plenty.
-    let most = [2, sagas as i64 / 2, sagas as i64 * 20][rng.below(3)].max(1);
+    let most = [2, sagas as i64, sagas as i64 * 20, sagas as i64 * 20][rng.below(4)].max(1);
     let counters = |n| Counters { stocked: n, available: n, ..Counters::default() };
     let stock = (0..skus).map(|i| (format!("sku-{i}"), counters(rng.between(1, most)))).collect();
     vec![

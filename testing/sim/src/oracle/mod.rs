@@ -20,6 +20,7 @@ use skald_core::{
 use skald_participant::{Key, Verb};
 use skald_payment::gateway::Kind;
 use skald_proto::participant::v1::outcome::Answer;
+use skald_server::config::Driver;
 use uuid::Uuid;
 
 use crate::{
@@ -170,8 +171,8 @@ impl Oracle {
     }
 
     /// A process ends: what it sent again is counted up.
-    pub(crate) fn budget(&mut self, node: &Orchestrator, now: i64) {
-        if let Some(what) = budget::exceeded(node.judged, now, self.jumps) {
+    pub(crate) fn budget(&mut self, node: &Orchestrator, now: i64, driver: &Driver) {
+        if let Some(what) = budget::exceeded(node.judged, now, self.jumps, driver) {
             self.violation("budget", what);
         }
     }
@@ -184,7 +185,8 @@ impl Oracle {
             let steps: Vec<_> = state.steps.iter().map(|s| (&s.name, s.status(), s.vouched)).collect();
             format!("{id} {:?} {} {steps:?}", state.phase(), state.parked)
         };
-        let mut facts: Vec<String> = world.store.sagas.iter().map(saga).collect();
+        let sure = world.store.sagas.iter().filter(|(id, _)| !self.unfenced.contains(id));
+        let mut facts: Vec<String> = sure.map(saga).collect();
         facts.extend(world.services.iter().map(|service| format!("{:?}", service.db.tables)));
         facts.extend(world.gateway.all().map(|moved| format!("{moved:?}")));
         facts.extend(self.effects.iter().map(|effect| format!("{effect:?}")));
@@ -210,7 +212,7 @@ impl World {
             self.oracle.violation(promise, what);
         }
         for n in 0..self.orchestrators.len() {
-            self.oracle.budget(&self.orchestrators[n], self.now);
+            self.oracle.budget(&self.orchestrators[n], self.now, &self.driver);
         }
     }
 }

@@ -142,8 +142,7 @@ pub(crate) enum Step {
 }
 
 impl Orchestrator {
-    pub(crate) fn new(instance: Uuid, now: i64) -> Orchestrator {
-        let driver = Driver::default();
+    pub(crate) fn new(instance: Uuid, now: i64, driver: &Driver) -> Orchestrator {
         Orchestrator {
             health: Health::default(),
             instance,
@@ -162,10 +161,15 @@ impl Orchestrator {
     }
 
     /// The process ends; its open transaction is told.
-    pub(crate) fn forget(&mut self, instance: Uuid, now: i64) -> Option<u64> {
+    pub(crate) fn forget(&mut self, instance: Uuid, now: i64, driver: &Driver) -> Option<u64> {
         let txn = self.batch.take().map(|batch| batch.decided.txn);
         let health = std::mem::take(&mut self.health);
-        *self = Orchestrator { skew: self.skew, old: self.old, health, ..Orchestrator::new(instance, now) };
+        *self = Orchestrator {
+            skew: self.skew,
+            old: self.old,
+            health,
+            ..Orchestrator::new(instance, now, driver)
+        };
         txn
     }
 }

@@ -68,7 +68,10 @@ impl World {
         self.step(s, n, delay + TIMEOUT_MS, Step::Call(id, CallEvent::TimedOut));
         if self.hits(Fault::FrozenBeforeCall) {
             // Between intent and call.
-            let long = self.rng.magnitude(30 * 3_600_000);
+            let long = match self.rng.below(3) {
+                0 => self.rng.between(22, 30) * 3_600_000,
+                _ => self.rng.magnitude(KEY_LIFETIME_MS),
+            };
             self.freeze(NodeId::Participant(s, n), long);
         }
     }
@@ -157,7 +160,8 @@ impl World {
 
     fn gateway_fault(&mut self) -> Option<GatewayFault> {
         if self.gateway.down_until <= self.now && self.hits(Fault::GatewayDown) {
-            self.gateway.down_until = self.now + self.rng.magnitude(3_600_000);
+            let long = if self.rng.below(8) == 0 { KEY_LIFETIME_MS } else { 3_600_000 };
+            self.gateway.down_until = self.now + self.rng.magnitude(long);
         }
         if self.gateway.down_until <= self.now {
             return None;
@@ -268,7 +272,7 @@ impl World {
             match resolution {
                 Resolution::Settled { intent, verdict, settlement, answer } => {
                     // Settled by someone else, who answers.
-                    if !service.db.is_intent(&name.0, name.1) && !planted::is("settles_twice") {
+                    if !service.db.is_intent(&name.0, name.1) {
                         continue;
                     }
                     let stored = (*verdict != Verdict::Nothing).then(|| answer.clone());
@@ -353,7 +357,8 @@ impl World {
         let service = &mut self.services[s];
         let verdict = |slot| service.db.barrier.get(&(name.0.clone(), slot)).map(|row: &Row| row.verdict);
         let need = need(name.1, verdict(Slot::Run), verdict(Slot::Undo));
-        let need = if need == Need::Behind && planted::is("undo_overtakes_run") { Need::Call } else { need };
+        let early = need == Need::Behind && planted::is("undo_waits_for_nothing");
+        let need = if early { Need::Nothing } else { need };
         let Some(open) = service.db.intents.get_mut(&name) else { return };
         open.owner = service.nodes[n].instance;
         if open.intent.calls == 0 {

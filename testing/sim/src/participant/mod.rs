@@ -308,7 +308,7 @@ impl World {
             self.services[s].db.intents.contains_key(&(key, touch.slot))
         });
         let cut = self.services[s].nodes[n].health.database_wait(self.now).is_some();
-        let failed = !live(self, decided.txn) || (!met && !planted::is("intent_not_checked"));
+        let failed = !live(self, decided.txn) || !met;
         if failed || cut || self.hits(Fault::Conflict) {
             self.services[s].db.end(decided.txn);
             self.services[s].nodes[n].wave = Some(wave);

@@ -32,9 +32,7 @@ const BUGS: &[(&str, &str, u64)] = &[
     // what executes
     ("lookup_decides", "the look-up decides, not the insert", 100),
     ("stock_not_locked", "counters are read without their lock", 60),
-    ("intent_not_checked", "an intent that was met is not looked at again", 2_000),
-    ("settles_twice", "a settled intent is settled again", 400),
-    ("undo_overtakes_run", "an undo is called before its action has settled", 400),
+    ("undo_waits_for_nothing", "an undo settles before its action has", 400),
     ("deadline_not_checked", "a key is used that the gateway has forgotten", 2_000),
     ("key_not_claimed", "an idempotency key is not claimed", 20),
     ("sends_after_unknown", "commands of a commit that nobody knows of", 60),
