@@ -7,6 +7,7 @@ use crate::{
     definition::{Definition, Retry},
     effects::CommandRef,
     input::Verb,
+    planted,
     state::{Pending, Phase, State, Step, StepStatus},
 };
 
@@ -43,7 +44,7 @@ pub fn commands(state: &State) -> Vec<CommandRef> {
 
 /// When the next deadline fires, ms; None when none is open.
 pub fn next_deadline(definition: &Definition, state: &State) -> Option<i64> {
-    if state.paused_at != 0 {
+    if state.paused_at != 0 && !planted::is("deadlines_fire_while_paused") {
         return None;
     }
     let steps = (0..state.steps.len()).flat_map(|i| [retry_at(state, i), give_up_at(definition, state, i)]);
@@ -79,7 +80,7 @@ pub fn deadlines(definition: &Definition, state: &State) -> Vec<(i64, Deadline)>
 /// When a step's back-off ends, ms.
 pub(crate) fn retry_at(state: &State, i: usize) -> Option<i64> {
     let step = &state.steps[i];
-    (step.pending() == Pending::Retry).then_some(step.retry_at)
+    (step.pending() == Pending::Retry && !planted::is("retries_are_forgotten")).then_some(step.retry_at)
 }
 
 /// When a step gives up, ms: never while it or the saga is parked, and while the pivot is in flight only

@@ -22,6 +22,8 @@ pub mod input;
 pub mod invariants;
 pub mod machine;
 pub mod plan;
+#[doc(hidden)]
+pub mod planted;
 pub mod probe;
 pub mod state;
 pub mod transfer;

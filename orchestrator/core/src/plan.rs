@@ -14,6 +14,7 @@ use crate::{
     flight, history,
     input::{self, DeadlineFired, Input, Payload, Postponed},
     machine::{Context, Refused, advance_to},
+    planted,
     state::{self, State, Status},
 };
 
@@ -269,14 +270,17 @@ impl Open {
                     self.saga.definition = Arc::clone(to);
                 }
                 let state = &self.saga.state;
-                let digest = history::digest(&state::encode(state), &effects);
+                let bytes = state::encode(state);
+                let received = input::encode(input);
+                let over = if planted::is("digest_over_received_bytes") { &received } else { &bytes };
+                let digest = history::digest(over, &effects);
                 self.rows.push(history::Row {
                     seq: state.version,
                     at: state.now,
                     rules: crate::RULES,
                     kind: input.kind(),
                     actor,
-                    input: input::encode(input),
+                    input: received,
                     digest,
                 });
                 let version = state.version;

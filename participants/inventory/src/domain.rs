@@ -15,15 +15,15 @@ use crate::{
 };
 
 /// The action that sets goods aside; its undo is [`RELEASE`].
-pub(crate) const RESERVE: &str = "reserve";
+pub const RESERVE: &str = "reserve";
 /// Lets go what [`RESERVE`] set aside.
-pub(crate) const RELEASE: &str = "release";
+pub const RELEASE: &str = "release";
 /// Hands the goods over for good; not undone.
-pub(crate) const COMMIT: &str = "commit";
+pub const COMMIT: &str = "commit";
 
 /// What a command asks for, read once.
 #[derive(Debug)]
-pub(crate) enum Demand {
+pub enum Demand {
     /// Lines to set aside.
     Reserve(Result<Vec<Line>, Failed>),
     /// The reservation to hand over.
@@ -36,7 +36,7 @@ pub(crate) enum Demand {
 
 impl Demand {
     /// Reads a command.
-    pub(crate) fn of(command: &Command) -> Self {
+    pub fn of(command: &Command) -> Self {
         match (command.verb, command.action.as_str()) {
             (Verb::Run, RESERVE) => Self::Reserve(lines(command)),
             (Verb::Run, COMMIT) => Self::Commit(reservation(command)),
@@ -46,7 +46,7 @@ impl Demand {
     }
 
     /// The reservation that it needs, if any.
-    pub(crate) fn reservation<'a>(&'a self, own: &'a Key) -> Option<&'a Key> {
+    pub fn reservation<'a>(&'a self, own: &'a Key) -> Option<&'a Key> {
         match self {
             Self::Commit(Ok(key)) => Some(key),
             Self::Release => Some(own),
@@ -81,25 +81,26 @@ fn bad_input(error: impl ToString) -> Failed {
 
 /// The rows of one wave, and what became of them.
 #[derive(Debug, Default)]
-pub(crate) struct Wave {
+pub struct Wave {
     demands: HashMap<Key, Demand>,
     reservations: HashMap<Key, Reservation>,
-    pub(crate) shelf: Shelf,
+    /// The counters.
+    pub shelf: Shelf,
     /// Reservations to be inserted.
-    pub(crate) held: Vec<(Key, Vec<Line>)>,
+    pub held: Vec<(Key, Vec<Line>)>,
     /// Reservations to be ended.
-    pub(crate) ended: Vec<(Key, State)>,
+    pub ended: Vec<(Key, State)>,
 }
 
 impl Wave {
     /// Takes what was locked and read; the stock comes with [`Wave::stock`].
-    pub(crate) fn new(demands: HashMap<Key, Demand>, reservations: Vec<Reservation>) -> Self {
+    pub fn new(demands: HashMap<Key, Demand>, reservations: Vec<Reservation>) -> Self {
         let by_key = |reservation: Reservation| (reservation.key.clone(), reservation);
         Self { demands, reservations: reservations.into_iter().map(by_key).collect(), ..Self::default() }
     }
 
     /// Every SKU that this wave may touch, each once, sorted.
-    pub(crate) fn skus(&self) -> Vec<String> {
+    pub fn skus(&self) -> Vec<String> {
         let wanted = self.demands.values().filter_map(|demand| match demand {
             Demand::Reserve(Ok(lines)) => Some(lines),
             _ => None,

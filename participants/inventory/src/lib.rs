@@ -6,11 +6,11 @@
 pub mod allocation;
 mod api;
 mod config;
-mod domain;
+pub mod domain;
 mod events;
 pub mod input;
 mod service;
-mod store;
+pub mod store;
 
 use anyhow::{Context as _, Result};
 use skald_kit::{

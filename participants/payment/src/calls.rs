@@ -1,12 +1,58 @@
 //! One try to settle an intent at the gateway: search first when an earlier call may have arrived, send only while the key is
-//! young, and say exactly what is known afterwards.
+//! young, and say exactly what is known afterwards. What follows from what is pure; [`make`] asks the gateway.
 
-use skald_participant::{CallResult, Deadline, Failed, Intent};
+use skald_participant::{CallResult, Deadline, Failed, Intent, planted};
 
 use crate::{
     domain::{self, Call},
     gateway::{Answer, Charge, Fault, Gateway, Kind, Refund},
 };
+
+/// What a try does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Search: an earlier call may have arrived.
+    Find {
+        /// Asked before the search: what is sent after it was not seen by it.
+        too_old: bool,
+    },
+    /// Send, if the key may still be used at that moment.
+    Send,
+    /// It is over.
+    Done(CallResult),
+}
+
+/// How a try begins; `passed`: nothing may be sent with the key any more.
+#[must_use]
+pub fn begin(intent: &Intent, passed: bool) -> Next {
+    let search = intent.calls > 1 && !planted::is("never_searches");
+    if search { Next::Find { too_old: passed } } else { about_to_send(passed) }
+}
+
+/// After a search that began when the key was `too_old` or not.
+#[must_use]
+pub fn found(call: &Call, answer: Result<Option<Answer>, Fault>, too_old: bool, passed: bool) -> Next {
+    match answer {
+        Ok(Some(answer)) => Next::Done(settled(call, answer)),
+        Ok(None) if too_old => Next::Done(CallResult::Unresolved),
+        Ok(None) => about_to_send(passed),
+        Err(fault) => Next::Done(unsettled(&fault)),
+    }
+}
+
+/// A process that was frozen since then must not send; the next try searches first.
+fn about_to_send(passed: bool) -> Next {
+    if passed { Next::Done(CallResult::NotSent { retry_after: None }) } else { Next::Send }
+}
+
+/// After a send.
+#[must_use]
+pub fn sent(call: &Call, answer: Result<Answer, Fault>) -> CallResult {
+    match answer {
+        Ok(answer) => settled(call, answer),
+        Err(fault) => unsettled(&fault),
+    }
+}
 
 /// Makes the call.
 pub(crate) async fn make<G: Gateway>(
@@ -15,23 +61,16 @@ pub(crate) async fn make<G: Gateway>(
     call: &Call,
     deadline: Deadline,
 ) -> CallResult {
-    if intent.calls > 1 {
-        // Asked before the search: what is sent after it was not seen by it.
-        let too_old = deadline.passed();
-        match gateway.find(kind(call), &intent.our_ref(), &intent.gateway_key).await {
-            Ok(Some(answer)) => return settled(call, answer),
-            Ok(None) if too_old => return CallResult::Unresolved,
-            Ok(None) => {}
-            Err(fault) => return unsettled(&fault),
-        }
-    }
-    // A process that was frozen since then must not send; the next try searches first.
-    if deadline.passed() {
-        return CallResult::NotSent { retry_after: None };
-    }
-    match send(gateway, intent, call, deadline).await {
-        Ok(answer) => settled(call, answer),
-        Err(fault) => unsettled(&fault),
+    let mut next = begin(intent, deadline.passed());
+    loop {
+        next = match next {
+            Next::Find { too_old } => {
+                let answer = gateway.find(kind(call), &intent.our_ref(), &intent.gateway_key).await;
+                found(call, answer, too_old, deadline.passed())
+            }
+            Next::Send => Next::Done(sent(call, send(gateway, intent, call, deadline).await)),
+            Next::Done(result) => return result,
+        };
     }
 }
 

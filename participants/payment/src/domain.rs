@@ -16,15 +16,31 @@ use crate::{
 };
 
 /// The action that takes money; its undo is [`REFUND`].
-pub(crate) const CHARGE: &str = "charge";
+pub const CHARGE: &str = "charge";
 /// Gives it back.
-pub(crate) const REFUND: &str = "refund";
+pub const REFUND: &str = "refund";
 
 /// What the gateway has to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Charge { amount_minor: i64, currency: String, token: String },
-    Refund { charge_ref: String, amount_minor: i64, currency: String },
+pub enum Call {
+    /// Money from the customer.
+    Charge {
+        /// In minor units.
+        amount_minor: i64,
+        /// ISO 4217.
+        currency: String,
+        /// What the customer pays with.
+        token: String,
+    },
+    /// And back.
+    Refund {
+        /// The gateway's reference of the charge.
+        charge_ref: String,
+        /// In minor units.
+        amount_minor: i64,
+        /// ISO 4217.
+        currency: String,
+    },
 }
 
 #[derive(Debug)]
@@ -36,25 +52,26 @@ struct Entry {
 
 /// The locked charges, and what became of them.
 #[derive(Debug, Default)]
-pub(crate) struct Charges {
+pub struct Charges {
     entries: BTreeMap<Key, Entry>,
-    pub(crate) told: Vec<Told>,
+    /// What others are told.
+    pub told: Vec<Told>,
 }
 
 impl Charges {
     /// Starts from rows that the caller holds the locks of.
-    pub(crate) fn new(rows: Vec<Charge>) -> Self {
+    pub fn new(rows: Vec<Charge>) -> Self {
         let entry = |charge: Charge| (charge.key.clone(), Entry { was: Some(charge.state), charge });
         Self { entries: rows.into_iter().map(entry).collect(), told: Vec::new() }
     }
 
     /// Charges to be inserted.
-    pub(crate) fn new_ones(&self) -> Vec<&Charge> {
+    pub fn new_ones(&self) -> Vec<&Charge> {
         self.entries.values().filter(|entry| entry.was.is_none()).map(|entry| &entry.charge).collect()
     }
 
     /// Charges to be updated, with the state that they must be in until then.
-    pub(crate) fn changed(&self) -> Vec<(State, &Charge)> {
+    pub fn changed(&self) -> Vec<(State, &Charge)> {
         let changed = |entry: &'_ Entry| entry.was.filter(|was| *was != entry.charge.state);
         self.entries.values().filter_map(|entry| Some((changed(entry)?, &entry.charge))).collect()
     }

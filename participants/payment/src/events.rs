@@ -20,12 +20,13 @@ pub(crate) struct Events {
 
 /// One change of a charge that others are told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) charge: Charge,
+pub struct Told {
+    /// As it is now.
+    pub charge: Charge,
     /// Empty unless it was declined.
-    pub(crate) decline_code: String,
+    pub decline_code: String,
     /// W3C trace context of the command.
-    pub(crate) traceparent: Option<String>,
+    pub traceparent: Option<String>,
 }
 
 impl Events {

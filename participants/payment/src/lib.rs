@@ -9,15 +9,15 @@
 
 mod api;
 pub mod breaker;
-mod calls;
+pub mod calls;
 mod config;
-mod domain;
-mod events;
+pub mod domain;
+pub mod events;
 pub mod gateway;
 mod input;
 mod reconcile;
 mod service;
-mod store;
+pub mod store;
 
 use anyhow::{Context as _, Result};
 use skald_kit::{

@@ -9,14 +9,18 @@ use uuid::Uuid;
 
 /// Where a charge stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// The gateway was or will be asked.
     Intent,
+    /// The money was taken.
     Captured,
+    /// The gateway said no.
     Declined,
     /// Sealed before anything was asked.
     Void,
+    /// The money was given back.
     Refunded,
+    /// Nobody knows: a person must find out.
     Unresolved,
 }
 
@@ -46,18 +50,29 @@ impl State {
 
 /// One row. Times are microseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Charge {
-    pub(crate) key: Key,
-    pub(crate) amount_minor: i64,
-    pub(crate) currency: String,
-    pub(crate) customer_id: String,
-    pub(crate) method_token: String,
-    pub(crate) state: State,
-    pub(crate) gateway_ref: Option<String>,
-    pub(crate) refund_ref: Option<String>,
-    pub(crate) intent_at: i64,
-    pub(crate) settled_at: Option<i64>,
-    pub(crate) refunded_at: Option<i64>,
+pub struct Charge {
+    /// What it belongs to.
+    pub key: Key,
+    /// In minor units.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Who pays.
+    pub customer_id: String,
+    /// What the customer pays with.
+    pub method_token: String,
+    /// Where it stands.
+    pub state: State,
+    /// The gateway's reference of the charge.
+    pub gateway_ref: Option<String>,
+    /// The gateway's reference of the refund.
+    pub refund_ref: Option<String>,
+    /// When it was asked for.
+    pub intent_at: i64,
+    /// When the gateway answered.
+    pub settled_at: Option<i64>,
+    /// When it was given back.
+    pub refunded_at: Option<i64>,
 }
 
 /// A row's columns as sqlx reads them.

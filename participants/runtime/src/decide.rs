@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     barrier::{Row, Slot, Stored, Verdict},
     command::{Command, Failed, PROTOCOL, Verb},
+    planted,
     service::{Action, Domain, RunAnswer, UndoAnswer},
 };
 
@@ -197,6 +198,9 @@ impl Plan {
     }
 
     fn store(&mut self, c: &Command, slot: Slot, verdict: Verdict, answer: Answer) -> Option<Answer> {
+        if verdict == Verdict::Rejected && planted::is("a_no_is_not_stored") {
+            return Some(answer);
+        }
         self.inserts.push(Row::answered(c, slot, verdict, &answer));
         Some(answer)
     }
@@ -218,7 +222,7 @@ fn next(c: &Command, stored: &Stored, bounds: Bounds, actions: &[Action]) -> Nex
         let text = format!("protocol {} is not understood here; {PROTOCOL} is", c.protocol);
         return Next::Answer(Failed::retryable("UNIMPLEMENTED", text).into());
     }
-    if c.saga < bounds.oldest {
+    if c.saga < bounds.oldest && !planted::is("too_old_is_run") {
         return Next::Answer(Failed::last("TOO_OLD", "the saga is older than what is remembered").into());
     }
     if c.saga >= bounds.newest {
@@ -239,6 +243,9 @@ fn next(c: &Command, stored: &Stored, bounds: Bounds, actions: &[Action]) -> Nex
     };
     // what is remembered is repeated even by a version that no longer knows the action
     let remembered = matches!(next, Next::Answer(_) | Next::Touch(..));
+    if planted::is("unknown_action_is_a_no") && !remembered && !knows(actions, c) && c.verb == Verb::Run {
+        return Next::Answer(Answer::Rejected(Rejected::default()));
+    }
     if remembered || knows(actions, c) { next } else { Next::Answer(unknown(c)) }
 }
 
@@ -246,12 +253,14 @@ fn next_run(run: Option<&Row>) -> Next {
     match run {
         None => Next::Run,
         Some(row) if row.verdict == Verdict::Intent => Next::Touch(vec![(Slot::Run, true)], None),
+        Some(row) if row.verdict == Verdict::Sealed && planted::is("run_ignores_the_seal") => Next::Run,
         Some(row) => Next::Answer(row.run_answer()),
     }
 }
 
 fn next_seal_run(run: Option<&Row>, unresolved: bool) -> Next {
     match run {
+        None if planted::is("seal_seals_nothing") => Next::Answer(Answer::Sealed(Sealed {})),
         None => Next::Seal(None),
         Some(row) if row.verdict == Verdict::Intent => {
             Next::Touch(vec![(Slot::Run, false)], unresolved.then(unresolved_answer))
@@ -269,7 +278,14 @@ fn next_undo(run: Option<&Row>, undo: Option<&Row>) -> Next {
             slots.extend(run.is_some_and(open).then_some((Slot::Run, false)));
             Next::Touch(slots, None)
         }
+        (Some(run), Some(row))
+            if (run.verdict, row.verdict) == (Verdict::Done, Verdict::Fenced)
+                && planted::is("undo_ignores_the_fence") =>
+        {
+            Next::Undo
+        }
         (_, Some(row)) => Next::Answer(row.undo_answer()),
+        (None, None) if planted::is("undo_seals_nothing") => Next::CloseUndo(Verdict::Nothing),
         (None, None) => Next::Seal(Some(Verdict::Nothing)),
         (Some(row), None) => match row.verdict {
             Verdict::Done => Next::Undo,

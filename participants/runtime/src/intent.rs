@@ -3,6 +3,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod calls;
+pub mod resolve;
 pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod table;
@@ -38,7 +39,8 @@ pub struct Intent {
 
 impl Intent {
     /// Which of its key's rows is the intent.
-    pub(crate) fn slot(&self) -> Slot {
+    #[must_use]
+    pub fn slot(&self) -> Slot {
         match self.verb {
             Verb::Run | Verb::SealRun => Slot::Run,
             Verb::Undo | Verb::SealUndo => Slot::Undo,
@@ -76,12 +78,14 @@ impl Deadline {
 }
 
 /// The first gateway key of an intent: its command's id.
-pub(crate) fn first_key(key: &Key, slot: Slot) -> String {
+#[must_use]
+pub fn first_key(key: &Key, slot: Slot) -> String {
     command_id(key, slot.verb()).to_string()
 }
 
 /// The key after a definite no: the command's id and a number that rises.
-pub(crate) fn next_key(gateway_key: &str) -> String {
+#[must_use]
+pub fn next_key(gateway_key: &str) -> String {
     let (id, n) = gateway_key.split_once('#').unwrap_or((gateway_key, "0"));
     let n: u64 = n.parse().unwrap_or(0);
     format!("{id}#{}", n + 1)

@@ -16,6 +16,8 @@ mod ingress;
 pub mod intent;
 mod outcomes;
 pub mod page;
+#[doc(hidden)]
+pub mod planted;
 mod run;
 pub mod service;
 mod shared;

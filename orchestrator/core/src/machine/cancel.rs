@@ -1,6 +1,7 @@
 //! The customer wants out: possible until the pivot's command was decided.
 
 use super::{Context, Refused, course};
+use crate::planted;
 use crate::state::{Phase, State, StepStatus};
 
 /// The reason of a saga that its customer cancelled.
@@ -12,7 +13,7 @@ pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
         Phase::Forward if pivot == StepStatus::Succeeded => {
             Err(Refused::NotAllowed("the point of no return is behind it".into()))
         }
-        Phase::Forward if pivot != StepStatus::Waiting => {
+        Phase::Forward if pivot != StepStatus::Waiting && !planted::is("cancel_calls_the_pivot_back") => {
             Err(Refused::NotAllowed("the step of no return was decided and can't be called back".into()))
         }
         Phase::Forward => {

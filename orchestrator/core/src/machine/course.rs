@@ -4,6 +4,7 @@ use super::{Context, deadline};
 use crate::{
     definition::{self, Definition},
     input::{Payload, Signal},
+    planted,
     state::{Phase, State, Step, StepStatus},
 };
 
@@ -88,7 +89,9 @@ pub(super) fn turn(cx: Context<'_>, saga: &mut State, reason: &str, detail: Opti
     for (step, definition) in saga.steps.iter_mut().zip(&cx.definition.steps) {
         match step.status() {
             StepStatus::AwaitingSignal => step.end(StepStatus::Dropped),
-            StepStatus::Running if !definition.has_undo() => step.end(StepStatus::Dropped),
+            StepStatus::Running if !definition.has_undo() || planted::is("turn_forgets_what_runs") => {
+                step.end(StepStatus::Dropped);
+            }
             // Only the pivot's own answer ends its SEAL; anything else that was being sealed is undone like what runs.
             StepStatus::Sealing if !definition.has_undo() => step.end(StepStatus::Dropped),
             // Whatever held it up going forward is over.

@@ -4,6 +4,7 @@ use super::{Context, Refused, course};
 use crate::{
     flight::{self, overdue},
     input::Postponed,
+    planted,
     state::{State, StepStatus},
 };
 
@@ -14,7 +15,8 @@ const EXPIRED: &str = "EXPIRED";
 
 pub(super) fn fold(cx: Context<'_>, saga: &mut State) -> Result<(), Refused> {
     let due = |at: Option<i64>| at.is_some_and(|at| at <= cx.now);
-    if saga.paused_at != 0 || !due(flight::next_deadline(cx.definition, saga)) {
+    let paused = saga.paused_at != 0 && !planted::is("deadlines_fire_while_paused");
+    if paused || !due(flight::next_deadline(cx.definition, saga)) {
         return Err(Refused::NotDue);
     }
     // Each is asked anew: once the saga turned round, no step gives up any more.
@@ -59,7 +61,7 @@ fn too_old(cx: Context<'_>, saga: &mut State) {
 /// whether it happened, for as long as it takes. A signal after the pivot: a person must look.
 fn give_up(cx: Context<'_>, saga: &mut State, i: usize) {
     let step = &cx.definition.steps[i];
-    if step.pivot {
+    if step.pivot && !planted::is("pivot_is_not_sealed") {
         saga.steps[i].begin(StepStatus::Sealing);
     } else if cx.definition.after_pivot(i) {
         saga.steps[i].parked = format!("{}: no signal came in time", step.give_up_reason);

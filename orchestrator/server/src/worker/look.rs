@@ -20,15 +20,18 @@ use crate::{
 
 /// Why a saga is looked at, whether that is a reason to send again, and what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub struct Look {
+    /// Why.
     pub why: Wake,
+    /// What is in flight may be sent again.
     pub resend: bool,
+    /// What it waits for.
     pub waits: Vec<Waits>,
 }
 
 /// A command in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Waits {
+pub struct Waits {
     step: String,
     participant: String,
     verb: &'static str,
@@ -36,7 +39,7 @@ pub(super) struct Waits {
 
 /// What a look leaves that changed nothing.
 #[derive(Debug)]
-pub(super) struct Left {
+pub struct Left {
     /// The row's new look.
     pub touch: Touch,
     /// When this worker looks next.
@@ -47,7 +50,7 @@ pub(super) struct Left {
 
 /// The looks of a batch. Whoever wrote a saga last has its timers, and the net below them is as patient; whose
 /// instance is gone may never have been sent.
-pub(super) fn looks(
+pub fn looks(
     driver: &Driver,
     me: Uuid,
     now: i64,
@@ -87,7 +90,7 @@ fn waits(saga: &Loaded) -> Vec<Waits> {
 }
 
 /// What a look that changed nothing leaves. None: it is somebody else's.
-pub(super) fn after(
+pub fn after(
     driver: &Driver,
     me: Uuid,
     now: i64,

@@ -3,11 +3,13 @@
 
 mod batch;
 mod finish;
-mod look;
-mod schedule;
+pub mod look;
+pub mod schedule;
 mod timers;
 mod trouble;
 mod writes;
+
+pub use writes::{Known, Next};
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,13 +7,13 @@ const GRID_MS: i64 = 10_000;
 const SLACK_MS: i64 = 5_000;
 
 /// The exact time: the next deadline, or the end of the gap since commands were sent.
-pub(super) fn next_look(deadline: Option<i64>, sent: Option<i64>) -> Option<i64> {
+pub fn next_look(deadline: Option<i64>, sent: Option<i64>) -> Option<i64> {
     [deadline, sent].into_iter().flatten().min()
 }
 
 /// The column: the present value as long as it is not too late (an early look does no harm), else the next point of the
 /// grid behind the exact time.
-pub(super) fn wake_at(present: Option<i64>, next: i64, now: i64) -> i64 {
+pub fn wake_at(present: Option<i64>, next: i64, now: i64) -> i64 {
     let net = (next.max(now) + SLACK_MS).div_euclid(GRID_MS) * GRID_MS + GRID_MS;
     match present {
         Some(present) if present > now && present <= net => present,

@@ -23,14 +23,23 @@ use crate::{
 pub(super) const MAX_PUBLISHED: usize = 4096;
 
 /// What is known of a saga beside its state.
-pub(super) struct Known {
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// When the net looks at it, ms; None when it has ended.
     pub wake_at: Option<i64>,
+    /// Looks into silence so far.
     pub resends: i16,
+    /// The instance that wrote it last.
     pub owner: Uuid,
+    /// When something happened last, ms.
     pub updated_at: i64,
+    /// It takes no input.
     pub quarantined: bool,
+    /// Whose it is.
     pub customer_id: String,
+    /// As it was submitted.
     pub request: Vec<u8>,
+    /// W3C trace context of the submission.
     pub traceparent: Option<String>,
 }
 
@@ -44,7 +53,7 @@ impl From<saga::Row> for Known {
 
 /// When a saga is looked at next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// At this time, ms.
     At(i64),
     /// It has ended.

@@ -4,7 +4,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod change;
-pub(crate) mod reservation;
+pub mod reservation;
 pub(crate) mod stock;
 pub(crate) mod wave;
 

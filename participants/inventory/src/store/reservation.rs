@@ -8,9 +8,12 @@ use crate::allocation::Line;
 
 /// Where a reservation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
+    /// Set aside.
     Held,
+    /// Handed over.
     Committed,
+    /// Available again.
     LetGo,
 }
 
@@ -40,12 +43,17 @@ impl State {
 
 /// One row. Times are microseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reservation {
-    pub(crate) key: Key,
-    pub(crate) state: State,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) held_at: i64,
-    pub(crate) ended_at: Option<i64>,
+pub struct Reservation {
+    /// What it belongs to.
+    pub key: Key,
+    /// Where it stands.
+    pub state: State,
+    /// What is held.
+    pub lines: Vec<Line>,
+    /// Since when.
+    pub held_at: i64,
+    /// When it was let go or handed over.
+    pub ended_at: Option<i64>,
 }
 
 fn lines(skus: Vec<String>, quantities: Vec<i64>) -> Vec<Line> {

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    calls::How,
-    settle::{self, Resolution, Written, resolve},
+    resolve::{How, Resolution, resolve},
+    settle::{self, Written},
     table::{self, Addressee},
 };
 use crate::{

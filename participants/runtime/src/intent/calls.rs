@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Deadline, Intent};
+use super::{Deadline, Intent, resolve::How};
 use crate::{
     service::{CallResult, Domain, Service},
     shared::Shared,
@@ -31,15 +31,6 @@ impl Ended {
     pub(crate) fn parts(self) -> (Intent, How, OwnedSemaphorePermit) {
         (self.intent, self.how, self.place)
     }
-}
-
-/// See [`Ended`].
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum How {
-    /// It was called.
-    Called(CallResult),
-    /// An undo whose action turned out to have had no effect: no call is needed.
-    NothingToUndo,
 }
 
 /// Starts calls; clones share the bounds. When the last one is gone and all calls have ended, the settler ends.

@@ -6,148 +6,31 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use anyhow::Result;
 use skald_kit::{backoff, pg};
-use skald_proto::participant::v1::{NothingToUndo, Rejected, Succeeded, Undone, outcome::Answer};
+use skald_proto::participant::v1::outcome::Answer;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::mpsc;
 
 use super::{
     Intent,
-    calls::{Ended, How},
-    next_key,
-    table::{self, Addressee, Postponed},
+    calls::Ended,
+    resolve::{LAST_GAP, Postponed, Resolution, once_each, resolve},
+    table::{self, Addressee},
 };
 use crate::{
     barrier::{Row, Slot, Verdict},
-    command::{Failed, Key},
-    decide::{UNRESOLVED, unresolved_answer},
+    command::Key,
+    decide::unresolved_answer,
     outcomes::{Outbound, Places, Reply, label},
-    service::{CallResult, Domain, Service, Settlement},
+    service::{Domain, Service, Settlement},
     shared::{Link, Shared, Trouble, pause},
 };
 
 /// Results settled together.
 const BATCH: usize = 256;
-/// First and longest gap before an intent is called again.
-const FIRST_GAP: Duration = Duration::from_secs(1);
-const LAST_GAP: Duration = Duration::from_secs(60);
-
-/// What is to be written about an intent.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Resolution {
-    /// It settles.
-    Settled {
-        intent: Intent,
-        verdict: Verdict,
-        /// `None`: the domain is not concerned.
-        settlement: Option<Settlement>,
-        answer: Answer,
-    },
-    /// It stays open; a failure may be answered all the same.
-    Open { postponed: Postponed, failed: Option<Failed> },
-    /// It stays open until a person looks.
-    Unresolved { postponed: Postponed },
-}
-
-/// What a result means. Pure.
-pub(crate) fn resolve(intent: Intent, how: How) -> Resolution {
-    let slot = intent.slot();
-    match (how, slot) {
-        (How::NothingToUndo, _) => {
-            settled(intent, Verdict::Nothing, None, Answer::NothingToUndo(NothingToUndo {}))
-        }
-        (How::Called(CallResult::Succeeded(result)), Slot::Run) => {
-            let answer = Answer::Succeeded(Succeeded { result: result.clone() });
-            settled(intent, Verdict::Done, Some(Settlement::Succeeded(result)), answer)
-        }
-        (How::Called(CallResult::Rejected(no)), Slot::Run) => {
-            let answer = Answer::Rejected(Rejected::from(no.clone()));
-            settled(intent, Verdict::Rejected, Some(Settlement::Rejected(no)), answer)
-        }
-        (How::Called(CallResult::Undone(result)), Slot::Undo) => {
-            let answer = Answer::Undone(Undone { result: result.clone() });
-            settled(intent, Verdict::Done, Some(Settlement::Undone(result)), answer)
-        }
-        // an undo is never rejected
-        (How::Called(CallResult::Rejected(no)), Slot::Undo) => {
-            refused(intent, Failed::last(no.code, no.message))
-        }
-        (How::Called(CallResult::Refused(failed)), _) => refused(intent, failed),
-        (How::Called(CallResult::Unresolved), _) => {
-            let answered = Some(UNRESOLVED.to_owned());
-            let postponed = Postponed { intent, next_key: None, unsent: false, delay: None, answered };
-            Resolution::Unresolved { postponed }
-        }
-        (How::Called(CallResult::NotSent { retry_after }), _) => {
-            open(intent, true, retry_after.unwrap_or(FIRST_GAP))
-        }
-        (How::Called(CallResult::Unknown { retry_after }), _) => {
-            let gap = gap(intent.calls);
-            open(intent, false, retry_after.unwrap_or(gap))
-        }
-        (How::Called(CallResult::Succeeded(_) | CallResult::Undone(_)), _) => {
-            tracing::error!(slot = ?slot, "a call answered for the other verb, which is a bug of the service");
-            let gap = gap(intent.calls);
-            open(intent, false, gap)
-        }
-    }
-}
-
-fn settled(intent: Intent, verdict: Verdict, settlement: Option<Settlement>, answer: Answer) -> Resolution {
-    Resolution::Settled { intent, verdict, settlement, answer }
-}
-
-fn refused(intent: Intent, failed: Failed) -> Resolution {
-    let next_key = Some(next_key(&intent.gateway_key));
-    let answered = Some(failed.code.clone());
-    let postponed = Postponed { intent, next_key, unsent: false, delay: None, answered };
-    Resolution::Open { postponed, failed: Some(failed) }
-}
-
-fn open(intent: Intent, unsent: bool, delay: Duration) -> Resolution {
-    let postponed = Postponed { intent, next_key: None, unsent, delay: Some(delay), answered: None };
-    Resolution::Open { postponed, failed: None }
-}
-
-fn gap(calls: i32) -> Duration {
-    let doublings = u32::try_from(calls.saturating_sub(1)).unwrap_or(0).min(6);
-    (FIRST_GAP * 2_u32.pow(doublings)).min(LAST_GAP)
-}
-
-impl Resolution {
-    fn intent(&self) -> &Intent {
-        match self {
-            Self::Settled { intent, .. } => intent,
-            Self::Open { postponed, .. } | Self::Unresolved { postponed } => &postponed.intent,
-        }
-    }
-}
-
-/// One resolution per intent: a verdict wins, for two calls of one intent know different things about the same fact.
-fn once_each(all: Vec<Resolution>) -> Vec<Resolution> {
-    let mut places: HashMap<(Key, Slot), usize> = HashMap::with_capacity(all.len());
-    let mut kept: Vec<Resolution> = Vec::with_capacity(all.len());
-    for resolution in all {
-        let name = (resolution.intent().key.clone(), resolution.intent().slot());
-        match places.get(&name) {
-            None => {
-                places.insert(name, kept.len());
-                kept.push(resolution);
-            }
-            Some(&at) if !matches!(kept[at], Resolution::Settled { .. }) => kept[at] = resolution,
-            Some(_) => {}
-        }
-    }
-    kept.sort_by(|a, b| {
-        let name = |r: &Resolution| (r.intent().key.clone(), r.intent().slot());
-        name(a).cmp(&name(b))
-    });
-    kept
-}
 
 /// Settles until no call can end any more.
 pub(crate) async fn run<S: Service>(
@@ -358,6 +241,3 @@ impl Written {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::{
     Intent,
     calls::{Begin, Caller, no_call},
+    resolve::{Need, need},
     table::interval,
 };
 use crate::{
-    barrier::{self, Columns, Slot, Stored, Verdict},
+    barrier::{self, Columns, Slot, Stored},
     command::Key,
     service::{Domain, Service},
     shared::{Link, Shared, Trouble},
@@ -26,30 +27,6 @@ use crate::{
 const BATCH: usize = 256;
 /// An undo that waits for its action is looked at again, though the action's settling wakes it.
 const BEHIND: Duration = Duration::from_secs(5);
-
-/// What a claimed intent needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// Its call.
-    Call,
-    /// Nothing yet: an undo behind its action's open intent.
-    Behind,
-    /// No call: an undo whose action had no effect.
-    Nothing,
-    /// Its barrier row is no intent: it should have been closed.
-    Stale,
-}
-
-/// What it needs, given both barrier rows. Pure.
-fn need(slot: Slot, run: Option<Verdict>, undo: Option<Verdict>) -> Need {
-    match (slot, run, undo) {
-        (Slot::Run, Some(Verdict::Intent), _) => Need::Call,
-        (Slot::Undo, Some(Verdict::Intent), Some(Verdict::Intent)) => Need::Behind,
-        (Slot::Undo, Some(Verdict::Done), Some(Verdict::Intent)) => Need::Call,
-        (Slot::Undo, Some(Verdict::Rejected | Verdict::Sealed), Some(Verdict::Intent)) => Need::Nothing,
-        _ => Need::Stale,
-    }
-}
 
 /// Looks when told and at every tick, until the stop.
 pub(crate) async fn run<S: Service>(
@@ -291,6 +268,3 @@ async fn report_open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     metrics::gauge!("skald_participant_intents_unresolved").set(open.unresolved as f64);
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

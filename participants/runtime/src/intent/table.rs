@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 use uuid::Uuid;
 
-use super::Intent;
+use super::{Intent, resolve::Postponed};
 use crate::{
     barrier::{Columns, Row, Slot, columns},
     command::Key,
@@ -25,20 +25,6 @@ pub(crate) struct Met {
     pub(crate) slot: Slot,
     /// The attempt that the answer is to count for, and the partition that it goes to.
     pub(crate) attempt: Option<(i32, i32)>,
-}
-
-/// What becomes of an intent that did not settle.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Postponed {
-    pub(crate) intent: Intent,
-    /// The next gateway key, when nothing will ever happen under the present one.
-    pub(crate) next_key: Option<String>,
-    /// The call surely was not sent.
-    pub(crate) unsent: bool,
-    /// Not before. `None`: it sleeps until a command wakes it.
-    pub(crate) delay: Option<Duration>,
-    /// The code of the failure that is answered for it.
-    pub(crate) answered: Option<String>,
 }
 
 /// Whom to answer: an intent as it stood last.

@@ -1,4 +1,4 @@
-//! What each result of a call means, whole resolutions compared.
+//! What each result of a call means, whole resolutions compared, and what a claimed intent needs.
 
 use prost_types::Any;
 use uuid::Uuid;
@@ -115,4 +115,23 @@ fn gateway_keys_are_numbered_from_the_command_id_on() {
     assert_eq!(first, Uuid::new_v5(&key.saga, b"charge/RUN/2").to_string());
     assert_eq!(next_key(&first), format!("{first}#1"));
     assert_eq!(next_key("k#9"), "k#10");
+}
+
+#[test]
+fn an_undo_waits_for_its_action_and_follows_its_verdict() {
+    use Verdict::{Done, Fenced, Intent, Nothing, Rejected, Sealed};
+    let all = [None, Some(Done), Some(Rejected), Some(Sealed), Some(Fenced), Some(Nothing), Some(Intent)];
+    for run in all {
+        for undo in all {
+            let expected = if run == Some(Intent) { Need::Call } else { Need::Stale };
+            assert_eq!(need(Slot::Run, run, undo), expected, "{run:?} {undo:?}");
+            let expected = match (run, undo) {
+                (Some(Intent), Some(Intent)) => Need::Behind,
+                (Some(Done), Some(Intent)) => Need::Call,
+                (Some(Rejected | Sealed), Some(Intent)) => Need::Nothing,
+                _ => Need::Stale,
+            };
+            assert_eq!(need(Slot::Undo, run, undo), expected, "{run:?} {undo:?}");
+        }
+    }
 }

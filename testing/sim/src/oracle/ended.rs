@@ -1,0 +1,18 @@
+//! A saga that has ended commands nothing: unless a contradiction re-opened it, and then only what was in flight.
+
+use std::collections::BTreeMap;
+
+use skald_core::{plan::Plan, state::State};
+use uuid::Uuid;
+
+/// Commands in a plan for sagas that have ended by it.
+pub(super) fn commands_of_the_ended(before: &BTreeMap<Uuid, State>, plan: &Plan<usize>) -> Vec<String> {
+    let mut found = Vec::new();
+    for send in &plan.sends {
+        let after = plan.writes.iter().find(|write| write.saga == send.saga).map(|write| &write.state);
+        if after.or(before.get(&send.saga)).is_some_and(State::is_final) {
+            found.push(format!("{} has ended and commands {:?}", send.saga, send.command));
+        }
+    }
+    found
+}
