@@ -140,6 +140,7 @@ mod tests {
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         let wanted = [
             "inventory.updated",
+            "orders.audit",
             "orders.events",
             "payments.events",
             "skald.inventory.commands",

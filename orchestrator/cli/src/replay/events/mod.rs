@@ -31,7 +31,7 @@ use crate::{
     exit::{Exit, Failure},
     operator::confirm,
     output::{
-        self, Format,
+        self, Format, Rows,
         style::Tone,
         table::{Cell, pairs},
     },
@@ -116,23 +116,26 @@ pub(super) async fn run(args: Args) -> Result<Exit, Failure> {
         let missing = Failure::new(Exit::Failed, format!("there is no topic {}", job.topic));
         return Err(missing.advice("nothing was published; create it first, or name another one"));
     }
-    if args.dry_run || !args.yes {
-        let seen = pass(&args, &config, &mut job.clone(), None).await?;
-        if args.dry_run {
-            show(args.output, &job, &seen, "it would publish")?;
-            return Ok(exit(&seen));
-        }
+    let mut rows = Rows::new(args.output);
+    if args.dry_run {
+        let seen = pass(&args, &config, &mut job.clone(), None, &mut rows).await?;
+        show(args.output, rows, &job, &seen, "it would publish")?;
+        return Ok(exit(&seen));
+    }
+    if !args.yes {
+        let unsaid = &mut Rows::new(Format::Table);
+        let seen = pass(&args, &config, &mut job.clone(), None, unsaid).await?;
         eprintln!("{}", text(&job, &seen, "it would publish", output::style::colours(&std::io::stderr())));
         confirm(&format!("Publish {} to {}", counted(seen.events(), "event"), job.topic))?;
     }
     let publisher = Publisher::new(&config.kafka)
         .map_err(|error| Failure::new(Exit::Usage, format!("Kafka: {error}")))?;
-    let seen = pass(&args, &config, &mut job, Some(&publisher)).await?;
+    let seen = pass(&args, &config, &mut job, Some(&publisher), &mut rows).await?;
     if let Some(file) = &args.cursor {
         // It may never have been written.
         let _ = std::fs::remove_file(file);
     }
-    show(args.output, &job, &seen, "published")?;
+    show(args.output, rows, &job, &seen, "published")?;
     Ok(exit(&seen))
 }
 
@@ -170,14 +173,20 @@ fn job(args: &Args, config: &Config) -> Result<Job, Failure> {
 }
 
 /// Goes through the sagas; publishes their events when there is a publisher.
-async fn pass(args: &Args, config: &Config, job: &mut Job, to: Option<&Publisher>) -> Result<Tally, Failure> {
+async fn pass(
+    args: &Args,
+    config: &Config,
+    job: &mut Job,
+    to: Option<&Publisher>,
+    said: &mut Rows,
+) -> Result<Tally, Failure> {
     let written = (job.since - MARGIN_MS, ids::lower_bound(job.until + MARGIN_MS));
     let which = Which { since: Uuid::nil(), all_active: false, rows: true, written: Some(written) };
     let mut database = Database::open(config.postgres.url.expose(), which).await?;
     database.go_on(job.after);
     let progress = Progress::new(if to.is_some() { "publish" } else { "count" });
     let mut pass =
-        Pass { args, job, to, tally: Tally::default(), waiting: Vec::new(), began: Instant::now() };
+        Pass { args, job, to, said, tally: Tally::default(), waiting: Vec::new(), began: Instant::now() };
     let (mut sagas, mut rows) = (0, 0);
     loop {
         let page = database.page().await?;
@@ -217,6 +226,8 @@ struct Pass<'a> {
     args: &'a Args,
     job: &'a mut Job,
     to: Option<&'a Publisher>,
+    /// For programs.
+    said: &'a mut Rows,
     tally: Tally,
     /// Events of whole sagas.
     waiting: Vec<outbox::Row>,
@@ -266,11 +277,11 @@ impl Pass<'_> {
 
     fn left_out(&mut self, saga: &Recorded, why: &str) -> Result<(), Failure> {
         self.tally.wrong += 1;
-        output::show(
-            self.args.output,
-            || json!({ "saga": saga.id.to_string(), "left_out": why }),
-            |colours| format!("{} {} {why}", Tone::Bad.paint("left out", colours), saga.id),
-        )
+        if self.args.output == Format::Table {
+            let left_out = Tone::Bad.paint("left out", output::colours());
+            return output::line(&format!("{left_out} {} {why}", saga.id));
+        }
+        self.said.add(&json!({ "saga": saga.id.to_string(), "left_out": why }))
     }
 }
 
@@ -285,8 +296,12 @@ fn instant(ms: i64) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
-fn show(format: Format, job: &Job, seen: &Tally, title: &str) -> Result<(), Failure> {
-    output::show(format, || json_of(job, seen), |colours| text(job, seen, title, colours))
+fn show(format: Format, mut rows: Rows, job: &Job, seen: &Tally, title: &str) -> Result<(), Failure> {
+    if format == Format::Table {
+        return output::line(&text(job, seen, title, output::colours()));
+    }
+    rows.add(&json_of(job, seen))?;
+    rows.end()
 }
 
 fn text(job: &Job, seen: &Tally, title: &str, colours: bool) -> String {

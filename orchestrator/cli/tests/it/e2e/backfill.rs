@@ -185,7 +185,7 @@ async fn what_was_spoilt_is_left_out(backfill: &Backfill, mut original: BTreeMap
     let mut sql = backfill.world.sql(Kind::Orchestrator).await;
     assert_eq!(sqlx::query(flip).bind(&spoilt).execute(&mut sql).await.unwrap().rows_affected(), 1);
     let topic = backfill.topic("spoilt").await;
-    let out = backfill.run(1, &["--since", "1h", "--topic", &topic, "--yes", "--output", "json"]);
+    let out = backfill.run(1, &["--since", "1h", "--topic", &topic, "--yes", "--output", "jsonl"]);
     let lines: Vec<serde_json::Value> =
         out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert_eq!(lines[0]["saga"], spoilt.as_str());

@@ -46,6 +46,8 @@ async fn readme_s_lines_for_grpcurl_do_what_it_says() {
         ("Act", &["\"version\": 3", "\"action\": \"refund\"", "SAGA_STATUS_COMPENSATING"]),
         ("GetBarrier", &["BARRIER_VERDICT_INTENT"]),
         ("ListCharges", &["CHARGE_STATE_UNRESOLVED"]),
+        ("ResolveId", &["\"sagas\"", "\"sagaId\""]),
+        ("ListSagas", &["\"counts\""]),
     ];
     let lines = pages::commands(&readme(), "grpcurl");
     let methods: Vec<&str> = lines.iter().map(|line| method(line)).collect();

@@ -41,7 +41,7 @@ async fn verify_finds_nothing_while_orders_run() {
     });
     let mut conn = world.sql(Kind::Orchestrator).await;
     // A run counts when histories grew while it read them, and sagas were under way.
-    for how in ["", "--all-active --since 2020-01-01", "--output json"] {
+    for how in ["", "--all-active --since 2020-01-01", "--output jsonl"] {
         skald_harness::eventually("a run while histories grow", super::LIMIT, async || {
             let before = rows(&mut conn).await;
             let command = format!("skald replay verify --from '{}' {how}", world.url(Kind::Orchestrator));
