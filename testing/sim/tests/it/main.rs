@@ -2,6 +2,8 @@
 
 mod determinism;
 #[cfg(feature = "planted")]
+mod gate;
+#[cfg(feature = "planted")]
 mod planted;
 #[cfg(not(feature = "planted"))]
 mod seeds;
