@@ -3,7 +3,7 @@
 use prost::Message as _;
 use skald_core::{
     Input,
-    input::{self, Act, Operator},
+    input::{self, Operator},
     plan::Write,
 };
 use skald_kit::outbox;
@@ -26,28 +26,18 @@ pub(super) fn at_once(write: &Write) -> Option<i32> {
 pub(super) fn row(topic: &str, of: &Entry, definition: &str, traceparent: Option<&str>) -> outbox::Row {
     let Entry { saga, row } = of;
     let mut entry = view::entry(row);
-    let (mut reason, mut verb, mut request_id) = (String::new(), "", String::new());
-    match input::decode(&row.input) {
-        Ok(Input::Operator(operator)) => {
-            verb = operator.act.as_ref().map_or("", Act::name);
-            (reason, request_id) = (operator.reason, operator.request_id);
-        }
-        Ok(Input::CancelRequested(cancel)) => reason = cancel.note,
-        // The signal's id may be a payment token.
-        Ok(Input::Signal(signal)) => entry.summary = format!("signal {}", signal.name),
-        // What can't be read is told as it is: the summary says why.
-        _ => {}
+    // What came along is customers' data.
+    entry.payloads.clear();
+    // A signal's id may be a payment token.
+    if let Ok(Input::Signal(signal)) = input::decode(&row.input) {
+        entry.summary = format!("signal {}", signal.name);
+        entry.request_id.clear();
     }
+    entry.reason = cut(entry.reason);
     entry.summary = cut(entry.summary);
     let kind = format!("audit.{}", entry.kind.to_lowercase());
-    let payload = AuditEntry {
-        saga_id: saga.to_string(),
-        definition: definition.to_owned(),
-        entry: Some(entry),
-        reason: cut(reason),
-        verb: verb.to_owned(),
-        request_id,
-    };
+    let payload =
+        AuditEntry { saga_id: saga.to_string(), definition: definition.to_owned(), entry: Some(entry) };
     outbox::Row {
         id: Uuid::new_v5(saga, format!("audit/{}", row.seq).as_bytes()),
         topic: topic.to_owned(),
@@ -71,7 +61,7 @@ fn cut(mut text: String) -> String {
 mod tests {
     use skald_core::{
         history,
-        input::{Payload, Signal, Unit},
+        input::{Act, Payload, Signal, Unit},
     };
 
     use super::*;
@@ -101,8 +91,8 @@ mod tests {
         let (row, told) = told(&Input::Operator(act), None);
         let entry = told.entry.unwrap();
         assert_eq!((entry.actor.as_str(), entry.kind.as_str(), entry.seq), ("ada", "OPERATOR", 3));
-        assert_eq!((told.reason.as_str(), told.verb.as_str()), ("the customer called", "COMPENSATE"));
-        assert_eq!((told.request_id.as_str(), told.definition.as_str()), ("r1", "order"));
+        assert_eq!((entry.reason.as_str(), entry.verb.as_str()), ("the customer called", "COMPENSATE"));
+        assert_eq!((entry.request_id.as_str(), told.definition.as_str()), ("r1", "order"));
         assert_eq!((row.kind.as_str(), row.sequence.as_str()), ("audit.operator", "0000000003"));
         assert_eq!((row.key.as_str(), row.subject.as_str()), (told.saga_id.as_str(), told.saga_id.as_str()));
         assert_eq!((row.time_ms, row.traceparent.as_deref()), (1_234, Some("00-trace")));

@@ -131,8 +131,8 @@ async fn every_accepted_input_is_told_with_actor_and_reason() {
         assert_eq!(told.definition, "order");
         assert!(!String::from_utf8_lossy(&message.payload).contains("tok_"), "no payment token");
         if row.kind == "OPERATOR" {
-            assert_eq!((row.actor.as_str(), told.reason.as_str()), ("operator:ada", "because"));
-            acts.push((told.saga_id, told.verb));
+            assert_eq!((row.actor.as_str(), row.reason.as_str()), ("operator:ada", "because"));
+            acts.push((told.saga_id, row.verb));
         }
     }
     acts.sort();
