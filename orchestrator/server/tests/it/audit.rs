@@ -141,12 +141,13 @@ async fn every_accepted_input_is_told_with_actor_and_reason() {
     let mut expected = [act(&waiting, "PAUSE"), act(&waiting, "RESUME"), act(&unwanted, "COMPENSATE")];
     expected.sort();
     assert_eq!(acts, expected);
-    // What the topic tells of an order is what the API tells.
+    // What the topic tells of an order is what the API tells, but for what came along.
     let request = skald_proto::saga::v1::HistoryRequest { saga_id: declined.clone(), ..Default::default() };
     let mut stream = world.sagas().history(request).await.unwrap().into_inner();
     let mut told = of(&messages, &declined).into_iter().map(|m| entry(m).entry.unwrap());
     while let Some(answer) = stream.message().await.unwrap() {
-        let entry = answer.entry.unwrap();
+        let mut entry = answer.entry.unwrap();
+        entry.payloads.clear();
         assert_eq!(told.find(|t| t.seq == entry.seq), Some(entry));
     }
     world.stop().await;
