@@ -508,7 +508,7 @@ impl World {
     /// An instance's heartbeat stopped: whoever is up sweeps its sagas.
     pub(crate) fn sweep(&mut self, gone: Uuid) {
         let there = self.orchestrators_there();
-        let Some(&n) = there.first() else { return self.push(10_000, Event::Sweep { gone }) };
+        let Some(&n) = there.first() else { return self.push(300_000, Event::Sweep { gone }) };
         let orphans: Vec<Uuid> = (self.store.sagas.iter())
             .filter(|(_, row)| row.known.owner == gone && row.known.wake_at.is_some())
             .map(|(saga, _)| *saga)

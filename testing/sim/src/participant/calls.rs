@@ -351,7 +351,7 @@ impl World {
             .filter(|&n| self.services[s].nodes[n].health.works(now))
             .collect();
         if there.is_empty() {
-            return self.push(10_000, Event::Due { service: s, name, at });
+            return self.push(300_000, Event::Due { service: s, name, at });
         }
         let n = *self.rng.pick(&there);
         let service = &mut self.services[s];
@@ -393,7 +393,7 @@ impl World {
         let Some(n) =
             (0..self.services[s].nodes.len()).find(|&n| self.services[s].nodes[n].health.works(now))
         else {
-            return self.push(10_000, Event::Adopt { service: s, gone });
+            return self.push(300_000, Event::Adopt { service: s, gone });
         };
         let service = &mut self.services[s];
         let me = service.nodes[n].instance;
