@@ -29,7 +29,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 2048;
 /// What calls under way may take once the stop was asked for: a client that doesn't read its answers holds its
 /// connection open for ever.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// Bytes in flight per stream and per connection; tonic's 64 KiB would stall bulk submissions.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
