@@ -141,6 +141,10 @@ impl World {
             self.missed(node);
         }
         self.push(long, Event::Revoke(node));
+        // Awake, it joins its groups again.
+        for topic in self.topics_of(node) {
+            self.push(long + 1, Event::Split { topic, all: false });
+        }
     }
 
     /// Others notice that it is gone.

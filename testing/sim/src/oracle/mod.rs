@@ -155,6 +155,13 @@ impl Oracle {
                 self.violation("ended", format!("{}: a deadline fired while it was paused", write.saga));
             }
         }
+        for write in &plan.writes {
+            // Participants are honest here: only who acts without a fence can be contradicted.
+            let contradicted = write.state.parked.starts_with("CONTRADICTION");
+            if contradicted && !self.unfenced.contains(&write.saga) {
+                self.violation("once", format!("{}: {}", write.saga, write.state.parked));
+            }
+        }
         for what in ended::commands_of_the_ended(before, plan) {
             self.violation("ended", what);
         }

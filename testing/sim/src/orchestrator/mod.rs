@@ -499,6 +499,11 @@ impl World {
         let found = alive.map(|n| (n, Wake::Net));
         let found = found.or_else(|| Some((*there.first()?, Wake::Orphan(owner))));
         if let Some((n, why)) = found {
+            // It goes by its own idea of the time.
+            let early = wake_at - self.clock(n);
+            if early > 0 {
+                return self.push(early, Event::Net { saga, wake_at });
+            }
             let job = Job { saga, actor: "net", ask: Ask::Wake(why), origin: Origin::Nobody };
             self.orchestrate(n, Step::Job(Box::new(job)));
         }

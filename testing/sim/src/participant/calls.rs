@@ -160,16 +160,20 @@ impl World {
 
     fn gateway_fault(&mut self) -> Option<GatewayFault> {
         if self.gateway.down_until <= self.now && self.hits(Fault::GatewayDown) {
-            let long = if self.rng.below(8) == 0 { KEY_LIFETIME_MS } else { 3_600_000 };
-            self.gateway.down_until = self.now + self.rng.magnitude(long);
+            let long = match self.rng.below(8) {
+                0 => self.rng.between(22, 30) * 3_600_000,
+                _ => self.rng.magnitude(3_600_000),
+            };
+            self.gateway.down_until = self.now + long;
         }
         if self.gateway.down_until <= self.now {
             return None;
         }
-        Some(match self.rng.below(3) {
+        // The breaker is open most of the time.
+        Some(match self.rng.below(12) {
             0 => GatewayFault::Lost,
             1 => GatewayFault::Unavailable,
-            _ => GatewayFault::Open { retry_after: std::time::Duration::from_secs(10) },
+            _ => GatewayFault::Open { retry_after: std::time::Duration::from_secs(600) },
         })
     }
 

@@ -28,7 +28,6 @@ const BUGS: &[(&str, &str, u64)] = &[
     ("seal_seals_nothing", "a SEAL leaves no tombstone", 200),
     ("one_wave_for_all", "two commands of a saga in one wave", 60),
     ("a_new_key_after_silence", "another gateway key while nobody knows", 100),
-    ("never_searches", "repeated without a search", 400),
     // what executes
     ("lookup_decides", "the look-up decides, not the insert", 100),
     ("stock_not_locked", "counters are read without their lock", 60),
