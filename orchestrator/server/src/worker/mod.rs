@@ -4,6 +4,7 @@
 mod batch;
 mod finish;
 pub mod look;
+mod pace;
 pub mod schedule;
 mod timers;
 mod trouble;
@@ -22,6 +23,7 @@ use crate::{
     job::{Ask, Job, Origin, Wake},
     shared::Shared,
 };
+use pace::Pace;
 use timers::Timers;
 
 /// Callers that wait for one worker at most. Beyond, they are told to come back: four full batches are some 100 ms of
@@ -73,6 +75,8 @@ pub struct Worker {
     /// The last thing that was tried with the database failed.
     troubled: bool,
     timers: Timers,
+    /// At which what did not get there goes out when it can.
+    pace: Pace,
     /// Thaws that it has acted on.
     thaws: u64,
 }
@@ -88,6 +92,8 @@ impl Worker {
     ) -> (Worker, Inbox) {
         let (calls_in, calls) = mpsc::channel(CALLS);
         let (messages_in, messages) = mpsc::channel(MESSAGES);
+        let driver = &shared.config.driver;
+        let pace = Pace::new(driver.ramp_per_second / driver.worker_count() as f64);
         let worker = Worker {
             shared,
             shutdown,
@@ -98,6 +104,7 @@ impl Worker {
             connection: None,
             troubled: false,
             timers: Timers::default(),
+            pace,
             thaws: 0,
         };
         (worker, Inbox { calls: calls_in, messages: messages_in })
@@ -174,8 +181,12 @@ impl Worker {
             self.timers.hurry(now, driver.ramp_per_second / driver.worker_count() as f64);
         }
         for (saga, timer) in self.timers.due(now, most / 2) {
-            // While nothing gets through, what was not delivered waits here and costs nothing, but for a probe.
-            if let Some(lost) = timer.lost.clone().filter(|lost| self.waits(lost, now)) {
+            // While nothing gets through, what was not delivered waits here and costs nothing, but for a probe; afterwards
+            // it goes out at a pace.
+            if let Some(lost) =
+                timer.lost.clone().filter(|lost| self.waits(lost, now) || !self.pace.take(now))
+            {
+                metrics::counter!("skald_undelivered_waits_total").increment(1);
                 self.not_delivered(lost);
                 continue;
             }
