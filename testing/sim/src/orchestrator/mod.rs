@@ -1,8 +1,10 @@
 //! The orchestrator's instances: a worker's way of a batch, step by step. Plans, looks, schedules and budgets are the real ones;
 //! the database and the broker are in memory.
 
+mod batch;
 mod finish;
 pub(crate) mod store;
+mod timers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -12,23 +14,21 @@ use std::{
 use skald_core::{
     Definition, Input,
     input::Operator,
-    plan::{self, Item, Loaded},
+    plan::{self, Loaded},
     state,
 };
 use skald_server::{
     bus::{Budget, wire},
     config::Driver,
     job::{self, Wake},
-    worker::{
-        Known,
-        look::{self, Look},
-        schedule,
-    },
+    worker::{look, schedule},
 };
 use uuid::Uuid;
 
+use batch::{items, may_resend, new_row, next_of, wake};
 pub(crate) use finish::Finish;
-use store::{ClientKey, Decided, Lock, NextLook, has_ended};
+use store::{ClientKey, Decided, Lock, NextLook};
+use timers::Timers;
 
 use crate::{
     bus::{Claim, Taken},
@@ -74,34 +74,6 @@ struct Batch {
     jobs: Vec<Job>,
     settled: BTreeMap<usize, Reply>,
     decided: Decided,
-}
-
-/// When it looks at which saga next: one time per saga, and whether its commands did not get out.
-#[derive(Debug, Default)]
-struct Timers {
-    by_saga: BTreeMap<Uuid, (i64, bool)>,
-    by_time: BTreeSet<(i64, Uuid)>,
-}
-
-impl Timers {
-    fn set(&mut self, saga: Uuid, at: i64, undelivered: bool) {
-        self.clear(saga);
-        self.by_saga.insert(saga, (at, undelivered));
-        self.by_time.insert((at, saga));
-    }
-
-    fn clear(&mut self, saga: Uuid) {
-        if let Some((at, _)) = self.by_saga.remove(&saga) {
-            self.by_time.remove(&(at, saga));
-        }
-    }
-
-    fn due(&mut self, now: i64) -> Option<(Uuid, bool)> {
-        let (_, saga) = self.by_time.first().copied().filter(|(at, _)| *at <= now)?;
-        let (at, undelivered) = self.by_saga.remove(&saga)?;
-        self.by_time.remove(&(at, saga));
-        Some((saga, undelivered))
-    }
 }
 
 /// One input for one saga, and whom to tell.
@@ -542,72 +514,3 @@ impl World {
 
 /// A newer binary wrote it.
 struct Newer;
-
-/// As the real driver has it, for its own looks.
-fn wake(job: &Job) -> Option<job::Job> {
-    let Ask::Wake(why) = job.ask else { return None };
-    Some(job::Job {
-        saga: job.saga,
-        actor: String::new(),
-        ask: job::Ask::Wake(why),
-        origin: job::Origin::Nobody,
-    })
-}
-
-fn items(jobs: &[Job], settled: &BTreeMap<usize, Reply>, looks: &HashMap<Uuid, Look>) -> Vec<Item<usize>> {
-    let ask = |job: &Job| match &job.ask {
-        Ask::Submit { definition, request, .. } => {
-            let started = skald_core::history::started(request).expect("a client's request is one");
-            plan::Ask::Start(Arc::clone(definition), Input::Started(started))
-        }
-        Ask::Input(input) => plan::Ask::Fold(input.clone()),
-        Ask::Operate(operator) => plan::Ask::Fold(Input::Operator(operator.clone())),
-        Ask::Wake(_) => plan::Ask::Wake { resend: looks.get(&job.saga).is_some_and(|look| look.resend) },
-    };
-    (jobs.iter().enumerate())
-        .filter(|(i, _)| !settled.contains_key(i))
-        .map(|(i, job)| Item { saga: job.saga, actor: job.actor.to_owned(), ask: ask(job), token: i })
-        .collect()
-}
-
-/// The participant may be asked again, as the driver says.
-fn may_resend(node: &mut Orchestrator, why: Wake, participant: &str, now: i64) -> bool {
-    let allowed = match why {
-        Wake::Undelivered | Wake::Orphan(_) => return true,
-        Wake::Timer | Wake::Net => planted::is("budget_ignored") || node.budget.take(participant, now),
-    };
-    node.judged.1 += u64::from(allowed);
-    allowed
-}
-
-/// When a saga that was written is looked at next, ms; None when it has ended.
-fn next_of(driver: &Driver, now: i64, write: &plan::Write) -> Option<i64> {
-    if has_ended(write) {
-        return None;
-    }
-    let sent = write.in_flight.then(|| now + driver.resend_gap(0).as_millis() as i64);
-    Some(schedule::next_look(write.deadline, sent).unwrap_or(now + IDLE_MS))
-}
-
-fn new_row(owner: Uuid, now: i64, write: &plan::Write, request: Arc<Vec<u8>>) -> store::Row {
-    store::Row {
-        definition: Arc::clone(&write.definition),
-        version: write.state.version,
-        status: write.status,
-        format: 1,
-        state: write.bytes.clone(),
-        known: Known {
-            wake_at: None,
-            resends: 0,
-            owner,
-            updated_at: now,
-            quarantined: false,
-            customer_id: String::new(),
-            request: request.to_vec(),
-            traceparent: None,
-        },
-        history: write.rows.clone(),
-        events: write.events.clone(),
-        attention: write.attention.clone().unwrap_or_default(),
-    }
-}
