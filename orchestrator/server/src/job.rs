@@ -51,6 +51,17 @@ pub enum Wake {
     Orphan(Uuid),
 }
 
+impl Wake {
+    /// Why a command is sent again, in metrics: only silence costs of the budget.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wake::Timer | Wake::Net => "silence",
+            Wake::Undelivered => "undelivered",
+            Wake::Orphan(_) => "orphan",
+        }
+    }
+}
+
 /// A saga that is to begin.
 #[derive(Debug)]
 pub struct Submission {

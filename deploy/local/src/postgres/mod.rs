@@ -172,6 +172,20 @@ impl Postgres {
         self.launch().await
     }
 
+    /// Waits until it answers; one that has ended by itself (its disk was full) is started again.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn revive(&mut self) -> Result<()> {
+        if let Some(child) = &self.child
+            && self.await_answer(child).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.kill().await?;
+        self.launch().await
+    }
+
     /// Creates a database unless it exists.
     ///
     /// # Errors

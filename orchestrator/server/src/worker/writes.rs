@@ -213,8 +213,8 @@ impl Writes {
                 if !shared.may_resend(why, &send.participant, now) {
                     continue;
                 }
-                metrics::counter!("skald_resends_total", "participant" => send.participant.clone())
-                    .increment(1);
+                let labels = [("participant", send.participant.clone()), ("why", why.name().to_owned())];
+                metrics::counter!("skald_resends_total", &labels).increment(1);
             }
             let (request, traceparent) = match (submissions.get(&send.saga), known.get(&send.saga)) {
                 (Some(s), _) => (&s.request, Some(s.traceparent.as_str())),
