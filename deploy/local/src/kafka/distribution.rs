@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Jvm, ready};
-use crate::child::{Launch, Signal};
+use super::config::{Config, TEMPLATE};
+use super::{Jvm, LOG, ready};
+use crate::child::{Child, Launch, Signal};
 use crate::{Error, Result, free_port, place};
 
 const POM: &str = include_str!("../../pom.xml");
@@ -43,7 +44,7 @@ impl Distribution {
         let class_path = class_path(&home.join("lib"))?;
         let version = fs::canonicalize(&java).unwrap_or_else(|_| java.clone());
         let built = fs::metadata(&version).and_then(|meta| meta.modified()).ok();
-        let key = place::digest((&class_path, &version, built, POM, super::TEMPLATE));
+        let key = place::digest((&class_path, &version, built, POM, TEMPLATE));
         let this = Self { java, home, class_path, key };
         if !this.formatted().is_dir() {
             this.format().await?;
@@ -65,20 +66,29 @@ impl Distribution {
         self.home.join(format!("classes-{}.jsa", self.key))
     }
 
-    /// A broker's command line; its configuration lies in `folder`.
-    pub(super) fn broker(&self, flags: &[&str], log4j: &Path, folder: &Path) -> Launch {
+    /// Starts a broker on the data in `folder`, where its configuration and its log go, too.
+    pub(super) fn launch(&self, config: &Config, jvm: Jvm, folder: &Path) -> Result<Child> {
+        let archive = format!("-XX:SharedArchiveFile={}", self.archive().display());
+        self.broker(config, jvm, &archive, folder)
+    }
+
+    fn broker(&self, config: &Config, jvm: Jvm, archive: &str, folder: &Path) -> Result<Child> {
+        let log4j = config.write(folder)?;
         Launch::new(&self.java)
-            .args(flags)
+            .args(jvm.flags())
+            .arg(archive)
             .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
             .arg("-cp")
             .arg(&self.class_path)
             .arg("kafka.Kafka")
             .arg(folder.join("server.properties"))
+            .log(folder.join(LOG))
+            .spawn()
     }
 
     async fn format(&self) -> Result<()> {
         let work = self.workplace("format")?;
-        super::configure(&work, 1, 2)?; // the ports are not kept
+        Config::alone(1, 2).write(&work)?; // the ports are not kept
         Launch::new(&self.java)
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(&self.class_path)
@@ -98,13 +108,11 @@ impl Distribution {
         let work = self.workplace("archive")?;
         place::copy(&self.formatted(), &work.join("data"))?;
         let port = free_port()?;
-        let log4j = super::configure(&work, port, free_port()?)?;
+        let config = Config::alone(port, free_port()?);
         let made = work.join("classes.jsa");
         let archive = format!("-XX:ArchiveClassesAtExit={}", made.display());
-        let mut flags = Jvm::FastStart.flags().to_vec();
-        flags.push(&archive);
-        let child = self.broker(&flags, &log4j, &work).log(work.join("kafka.log")).spawn()?;
-        ready::await_metadata(&format!("127.0.0.1:{port}"), &child, super::READY).await?;
+        let child = self.broker(&config, Jvm::FastStart, &archive, &work)?;
+        ready::await_metadata(&format!("127.0.0.1:{port}"), config.node, &child, super::READY).await?;
         child.stop(Signal::TERM, Duration::from_secs(60)).await?;
         if fs::rename(&made, self.archive()).is_err() {
             tracing::warn!("this Java makes no class archive; Kafka starts a second slower");

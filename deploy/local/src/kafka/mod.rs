@@ -1,28 +1,29 @@
 //! A real Apache Kafka (KRaft, one node that is broker and controller): started, stopped, killed and
-//! started again.
+//! started again. Three of them are a [`Cluster`].
 
+mod admin;
+mod cluster;
+mod config;
 mod distribution;
 mod ready;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::types::RDKafkaErrorCode;
+pub use cluster::{Cluster, ClusterOptions};
 
 use crate::child::{Child, Signal};
 use crate::port::wait_free;
-use crate::{Error, Result, free_port, place};
+use crate::{Result, free_port, place};
+use config::Config;
 use distribution::Distribution;
 
 /// From the start to the first metadata answer, recovery of the logs included.
 const READY: Duration = Duration::from_secs(120);
 /// How long a controlled shutdown may take.
 const STOP: Duration = Duration::from_secs(20);
-const TEMPLATE: &str = include_str!("../../server.properties");
-const LOG4J: &str = include_str!("../../log4j2.xml");
+/// Where a broker's output goes, in its folder.
+const LOG: &str = "kafka.log";
 
 /// What the Java machine is tuned for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Kafka {
     /// The file that the broker writes its log to.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join("kafka.log")
+        self.folder.join(LOG)
     }
 
     /// Makes dropping it remove the folder: for tests.
@@ -188,44 +189,18 @@ impl Kafka {
     /// # Errors
     /// [`Error::Kafka`] when the broker refuses.
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        let admin: AdminClient<_> = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap_servers())
-            .create_with_context(ready::Silent)?;
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        for result in admin.create_topics([&topic], &AdminOptions::new()).await? {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(rdkafka::error::KafkaError::AdminOp(code).into()),
-            }
-        }
-        Ok(())
+        admin::create_topic(&self.bootstrap_servers(), name, partitions, 1).await
     }
 
     async fn launch(&mut self) -> Result<()> {
         wait_free(self.port).await?;
-        let log4j = configure(&self.folder, self.port, self.controller_port)?;
-        let archive = format!("-XX:SharedArchiveFile={}", self.distribution.archive().display());
-        let mut flags = self.jvm.flags().to_vec();
-        flags.push(&archive);
-        let child = self.distribution.broker(&flags, &log4j, &self.folder).log(self.log()).spawn()?;
-        ready::await_metadata(&self.bootstrap_servers(), &child, READY).await?;
+        let config = Config::alone(self.port, self.controller_port);
+        let child = self.distribution.launch(&config, self.jvm, &self.folder)?;
+        ready::await_metadata(&self.bootstrap_servers(), config.node, &child, READY).await?;
         tracing::debug!(pid = child.pid(), port = self.port, folder = %self.folder.display(), "Kafka answers");
         self.child = Some(child);
         Ok(())
     }
-}
-
-/// Fills the templates into a folder; gives the path of the logging configuration.
-fn configure(folder: &std::path::Path, port: u16, controller_port: u16) -> Result<PathBuf> {
-    let properties = TEMPLATE
-        .replace("{port}", &port.to_string())
-        .replace("{controller_port}", &controller_port.to_string())
-        .replace("{data}", &folder.join("data").display().to_string());
-    let log4j = folder.join("log4j2.xml");
-    fs::write(folder.join("server.properties"), properties)
-        .and_then(|()| fs::write(&log4j, LOG4J))
-        .map_err(Error::io(format!("writing Kafka's configuration to {}", folder.display())))?;
-    Ok(log4j)
 }
 
 impl Drop for Kafka {

@@ -1,4 +1,4 @@
-//! When a broker is ready: it answers a metadata request and names itself as a live broker. An open port
+//! When a broker is ready: a metadata request is answered and names it as a live broker. An open port
 //! says nothing.
 
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ impl ClientContext for Silent {
 
 impl ConsumerContext for Silent {}
 
-/// Waits until the broker answers, has ended, or the time is over.
-pub(super) async fn await_metadata(servers: &str, child: &Child, limit: Duration) -> Result<()> {
+/// Waits until the node's broker answers and is live, has ended, or the time is over.
+pub(super) async fn await_metadata(servers: &str, node: u8, child: &Child, limit: Duration) -> Result<()> {
     let client: BaseConsumer<Silent> = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("reconnect.backoff.ms", "20")
@@ -40,7 +40,7 @@ pub(super) async fn await_metadata(servers: &str, child: &Child, limit: Duration
         let live = tokio::task::spawn_blocking(move || {
             asked
                 .fetch_metadata(None, Duration::from_millis(500))
-                .is_ok_and(|metadata| !metadata.brokers().is_empty())
+                .is_ok_and(|metadata| metadata.brokers().iter().any(|broker| broker.id() == i32::from(node)))
         });
         if live.await.unwrap_or(false) {
             return Ok(());

@@ -1,5 +1,6 @@
 //! The native servers, really started, stopped, killed and restarted, with a fact checked after each.
 
+mod cluster;
 mod kafka;
 mod orphans;
 mod postgres;
