@@ -2,7 +2,8 @@
 //!
 //! Closed → (too many failures) → open → (after a while, one probe) → half-open → (the probe succeeded) → ramp → closed.
 //! While it ramps the number of calls under way grows from one to all, so that a gateway that has just come back is not
-//! run over by everything that waited. See Nygard, *Release It!*, "Circuit Breaker", for the first three states.
+//! run over by everything that waited. What opens it ends the ramp too, and nothing less: a gateway of whose calls some always
+//! fail would else never be called again. See Nygard, *Release It!*, "Circuit Breaker", for the first three states.
 
 use std::time::Duration;
 
@@ -155,13 +156,17 @@ impl Breaker {
         }
         self.in_flight = self.in_flight.saturating_sub(1);
         match (self.state, success) {
-            (State::Closed, _) => self.count(success, now),
-            (State::HalfOpen, true) => self.enter(State::Ramp, now),
-            (State::HalfOpen | State::Ramp, false) => {
-                self.open_for = (self.open_for * 2).min(self.settings.max_open);
-                self.enter(State::Open, now);
+            (State::Closed, _) => {
+                if self.is_too_much(success, now) {
+                    self.enter(State::Open, now);
+                }
             }
-            (State::Ramp, true) => self.tick(now),
+            (State::HalfOpen, true) => self.enter(State::Ramp, now),
+            (State::HalfOpen, false) => self.open_for_longer(now),
+            (State::Ramp, _) => match self.is_too_much(success, now) {
+                true => self.open_for_longer(now),
+                false => self.tick(now),
+            },
             // Nothing is under way in this period.
             (State::Open, _) => {}
         }
@@ -174,7 +179,13 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, success: bool, now: Duration) {
+    fn open_for_longer(&mut self, now: Duration) {
+        self.open_for = (self.open_for * 2).min(self.settings.max_open);
+        self.enter(State::Open, now);
+    }
+
+    /// Counts a call; true when too many have failed now.
+    fn is_too_much(&mut self, success: bool, now: Duration) -> bool {
         if now >= self.window_start + self.settings.window {
             self.window_start = now;
             self.calls = 0;
@@ -183,16 +194,14 @@ impl Breaker {
         self.calls += 1;
         if success {
             self.consecutive = 0;
-            return;
+            return false;
         }
         self.failures += 1;
         self.consecutive += 1;
         let many = self.consecutive >= self.settings.consecutive_failures;
         let rate = u64::from(self.failures) * 100
             >= u64::from(self.calls) * u64::from(self.settings.error_rate_percent);
-        if many || (rate && self.calls >= self.settings.min_calls) {
-            self.enter(State::Open, now);
-        }
+        many || (rate && self.calls >= self.settings.min_calls)
     }
 
     /// Grows from one to all over the ramp.

@@ -2,8 +2,9 @@
 #![allow(clippy::print_stdout)]
 
 use std::{
+    os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -47,15 +48,32 @@ struct Args {
     list: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match act(Args::parse()).await {
+fn main() -> ExitCode {
+    let args = Args::parse();
+    own_mounts();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let acted = runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(act(args)));
+    match acted {
         Ok(code) => code,
         Err(error) => {
             eprintln!("skald-chaos: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Goes on in a mount namespace of its own, where that is allowed: the disk that it mounts is gone with it, however it ends.
+fn own_mounts() {
+    const DONE: &str = "SKALD_CHAOS_OWN_MOUNTS";
+    let allowed = || Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    if std::env::var_os(DONE).is_some() || !allowed().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let mut again = Command::new("unshare");
+    again.args(["--mount", "--propagation", "private", "--"]).args(std::env::args_os()).env(DONE, "yes");
+    // Only comes back when it can't be done; then the disk is unmounted by hand.
+    let error = again.exec();
+    eprintln!("skald-chaos: no mounts of its own: {error}");
 }
 
 async fn act(args: Args) -> Result<ExitCode> {

@@ -163,11 +163,31 @@ fn the_ramp_grows_closes_and_forgets_the_long_wait() {
 }
 
 #[test]
-fn one_failure_ends_the_ramp() {
+fn what_opens_it_ends_the_ramp_and_it_stays_open_for_longer() {
     play(
-        &[&OPENED[..], &[(100, Call(true), Ramp), (150, Call(false), Open), (150, Step::Refused(200), Open)]]
-            .concat(),
+        &[
+            &OPENED[..],
+            &[
+                (100, Call(true), Ramp),
+                (150, Call(false), Ramp),
+                (151, Call(false), Ramp),
+                (152, Call(false), Open),
+                (152, Step::Refused(200), Open),
+            ],
+        ]
+        .concat(),
     );
+}
+
+/// Found by chaos, seed 2: a fifth of the calls fails in good times too, so no ramp without any failure ever came to its end, and
+/// after an outage the gateway was not called again.
+#[test]
+fn a_gateway_that_is_as_good_as_it_was_before_comes_back() {
+    let mut steps = OPENED.to_vec();
+    steps.push((100, Call(true), Ramp));
+    steps.extend((0..50).map(|n| (110 + 10 * n, Call(n % 5 > 0), Ramp)));
+    steps.push((1_100, Call(false), Closed));
+    play(&steps);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Silence gets no stampede: what is sent again is at most a share of what was answered, and a few canaries a second.
 
 use super::Findings;
-use crate::{
-    watch::{Life, Seen},
-    world::CANARIES_PER_SECOND,
-};
+use crate::watch::{Life, Seen};
 
+/// The default of `driver.resend_canaries_per_second`.
+const CANARIES_PER_SECOND: f64 = 3.0;
 /// The default of `driver.resend_share`.
 const SHARE: f64 = 0.1;
 /// Services that an orchestrator sends to; each has canaries of its own.

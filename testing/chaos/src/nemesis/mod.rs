@@ -146,10 +146,11 @@ async fn strike(
 async fn busy(flight: &Flight) -> Option<i64> {
     let end = Instant::now() + Duration::from_secs(2);
     loop {
-        match flight.count().await {
-            Ok(0) if Instant::now() < end => tokio::time::sleep(Duration::from_millis(5)).await,
-            said => return said.ok(),
+        let count = flight.count().await;
+        if matches!(count, Ok(1..)) || Instant::now() > end {
+            return count.ok();
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -30,8 +30,6 @@ use wires::{Ends, Far, Near, Wires};
 pub(crate) const NODES: [u8; 3] = Cluster::NODES;
 /// Processes of each service.
 pub(crate) const EACH: usize = 2;
-/// Re-sendings per second of an orchestrator to a participant that answers nothing.
-pub(crate) const CANARIES_PER_SECOND: f64 = 20.0;
 /// Before every topic's and group's name.
 pub(crate) const PREFIX: &str = "chaos.";
 
@@ -141,9 +139,7 @@ impl World {
             .env("SKALD_LISTEN__GRPC", format!("127.0.0.1:{}", self.ports[&(who, n)]))
             .env("SKALD_LISTEN__HTTP", format!("127.0.0.1:{http}"));
         if who == Who::Orchestrator {
-            launch = launch
-                .env("SKALD_DRIVER__RESEND_GAPS_MS", "[1000, 2000, 5000, 15000]")
-                .env("SKALD_DRIVER__RESEND_CANARIES_PER_SECOND", CANARIES_PER_SECOND.to_string());
+            launch = launch.env("SKALD_DRIVER__RESEND_GAPS_MS", "[1000, 2000, 5000, 15000]");
             for participant in [Who::Inventory, Who::Payment] {
                 launch = self.told_of(launch, participant)?;
             }
