@@ -40,7 +40,8 @@ pub fn classify_code(code: &str, constraint: Option<&str>, ours: &[&str]) -> Cla
         ("23", "23505") => Class::Conflict,
         // check_violation of no constraint: a row that no partition takes, for the bounds moved.
         ("23", "23514") if constraint.is_none_or(str::is_empty) => Class::Conflict,
-        ("08" | "40" | "53" | "55" | "57" | "58", _) => Class::Transient { expected: true },
+        // idle_in_transaction_session_timeout: this process stood still in the middle of a transaction.
+        (_, "25P03") | ("08" | "40" | "53" | "55" | "57" | "58", _) => Class::Transient { expected: true },
         _ => Class::Transient { expected: false },
     }
 }
@@ -78,6 +79,7 @@ mod tests {
             ("58030", None, expected),
             ("42P01", None, unexpected),
             ("25P02", None, unexpected),
+            ("25P03", None, expected),
             ("XX000", None, unexpected),
             ("", None, unexpected),
         ] {
