@@ -85,7 +85,8 @@ pub async fn run(options: &Options, tell: impl Fn(&str)) -> Result<Report> {
     tell("judging");
     let findings = judge::judge(&world, &clients, &seen, &options.skald).await?;
     let done: BTreeSet<Fault> = entries.iter().map(|entry| entry.fault).collect();
-    let missing = nemesis::possible(&world, &only).into_iter().filter(|fault| !done.contains(fault)).collect();
+    let missing =
+        nemesis::possible(&world, &only).into_iter().filter(|fault| !done.contains(fault)).collect();
     let mut report = Report {
         seed: options.seed,
         time,
@@ -139,7 +140,9 @@ async fn set_up(plan: Plan, tell: &impl Fn(&str)) -> Result<World> {
     match World::disk(&plan).await {
         Ok(disk) => World::start(&plan, Some(disk)).await,
         Err(why) => {
-            tell(&format!("PostgreSQL gets no disk of its own, so fill-disk and slow-disk are left out: {why:#}"));
+            tell(&format!(
+                "PostgreSQL gets no disk of its own, so fill-disk and slow-disk are left out: {why:#}"
+            ));
             World::start(&plan, None).await
         }
     }

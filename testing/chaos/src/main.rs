@@ -87,7 +87,10 @@ async fn act(args: Args) -> Result<ExitCode> {
     println!("seed {}; logs and data in {}", options.seed, options.folder.display());
     let report = tokio::select! {
         report = run(&options, |line| println!("{line}")) => report?,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; nothing was judged"),
+        _ = tokio::signal::ctrl_c() => {
+            println!("interrupted: nothing was judged; the logs are in {}", options.folder.display());
+            return Ok(ExitCode::from(130));
+        }
     };
     let text = report.markdown();
     println!("\n{text}");

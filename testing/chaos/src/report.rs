@@ -1,11 +1,6 @@
 //! What a run came to: for eyes, and as Markdown for the record.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
 use crate::{
     clients::Counts,
@@ -59,7 +54,10 @@ impl Report {
                 all.push(format!("vacuous: {fault} had no effect"));
             }
             if kind.never > 0 {
-                all.push(format!("recovery: after {fault}, {} times, not all was well again in time", kind.never));
+                all.push(format!(
+                    "recovery: after {fault}, {} times, not all was well again in time",
+                    kind.never
+                ));
             }
         }
         if self.entries.is_empty() {
@@ -151,7 +149,8 @@ pub(crate) fn line(entry: &Entry) -> String {
     let recovery = match entry.recovery {
         Recovery::NotAwaited => "the next one at once".into(),
         Recovery::Measured { served, caught_up } => {
-            let seconds = |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} s", t.as_secs_f64()));
+            let seconds =
+                |time: Option<Duration>| time.map_or("never".into(), |t| format!("{:.1} s", t.as_secs_f64()));
             format!("served again after {}, caught up after {}", seconds(served), seconds(caught_up))
         }
     };
@@ -180,7 +179,15 @@ mod tests {
 
     fn entry(fault: &str, in_flight: Option<i64>, effect: u64, recovery: Recovery) -> Entry {
         let fault = Fault::by_name(fault).expect("a fault");
-        Entry { fault, at: 61.5, to: "it".into(), effect, in_flight, lasted: Duration::from_secs(3), recovery }
+        Entry {
+            fault,
+            at: 61.5,
+            to: "it".into(),
+            effect,
+            in_flight,
+            lasted: Duration::from_secs(3),
+            recovery,
+        }
     }
 
     fn report(entries: Vec<Entry>) -> Report {
@@ -230,7 +237,12 @@ mod tests {
         let all = vec![entry("kill-broker", Some(4), 2, well(1)), entry("kill-broker", Some(5), 1, well(3))];
         let text = report(all).markdown();
         assert!(text.contains("| kill-broker | 2 | 9 | 3 | 6 | 3.0, 3.0 | 6.0, 6.0 |"), "{text}");
-        assert!(text.contains("Seed 7, 1.5 minutes, 2 faults of 1 kinds, 3 orders, **0 violations**"), "{text}");
-        assert!(line(&entry("kill-broker", None, 2, Recovery::NotAwaited)).starts_with("  1:01  kill-broker"));
+        assert!(
+            text.contains("Seed 7, 1.5 minutes, 2 faults of 1 kinds, 3 orders, **0 violations**"),
+            "{text}"
+        );
+        assert!(
+            line(&entry("kill-broker", None, 2, Recovery::NotAwaited)).starts_with("  1:01  kill-broker")
+        );
     }
 }

@@ -24,7 +24,8 @@ async fn ask(promise: &'static str, skald: &Path, args: Vec<String>, findings: &
     let name = format!("skald {}", if promise == "audit" { "audit" } else { "replay verify" });
     let mut command = Command::new(skald);
     let output = command.args(args).stdin(Stdio::null()).output().await.with_context(|| name.clone())?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = text.lines().collect();
     let said = lines[lines.len().saturating_sub(LINES)..].join("\n");
     findings.check(promise, output.status.success(), || format!("{name}: {}\n{said}", output.status));

@@ -26,9 +26,17 @@ pub(super) async fn judge(world: &World, ended: &Ended, findings: &mut Findings)
         (Who::Orchestrator, "dead letters", "select count(*) from public.dead_letter"),
         (Who::Orchestrator, "sagas beyond every partition", "select count(*) from public.saga_default"),
         (Who::Inventory, "open intents", "select count(*) from skald.barrier where verdict = 'I'"),
-        (Who::Inventory, "SKUs with goods set aside", "select count(*) from public.stock where reserved <> 0"),
+        (
+            Who::Inventory,
+            "SKUs with goods set aside",
+            "select count(*) from public.stock where reserved <> 0",
+        ),
         (Who::Payment, "open intents", "select count(*) from skald.barrier where verdict = 'I'"),
-        (Who::Payment, "charges that nobody knows", "select count(*) from public.charge where state in ('I', 'U')"),
+        (
+            Who::Payment,
+            "charges that nobody knows",
+            "select count(*) from public.charge where state in ('I', 'U')",
+        ),
     ];
     for (who, what, query) in queries {
         let left: i64 = sqlx::query_scalar(query).fetch_one(&mut world.sql(who).await?).await?;

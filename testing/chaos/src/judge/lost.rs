@@ -33,9 +33,10 @@ pub(super) async fn judge(world: &World, ledger: &[Promise], findings: &mut Find
     }
     for promise in ledger {
         match ended.get(&promise.id) {
-            None => findings
-                .violations
-                .push(("lost", format!("order {} was acknowledged and has not ended, or is not there", promise.id))),
+            None => findings.violations.push((
+                "lost",
+                format!("order {} was acknowledged and has not ended, or is not there", promise.id),
+            )),
             Some(reason) => findings.check("lost", as_promised(promise, reason.as_deref()), || {
                 format!("{promise:?} ended {reason:?}")
             }),
@@ -80,7 +81,9 @@ async fn keys(conn: &mut PgConnection, ledger: &[Promise], findings: &mut Findin
         sqlx::query_as("select key, saga_id from public.submission").fetch_all(conn).await?;
     let keys: BTreeMap<String, Uuid> = keys.into_iter().collect();
     for Promise { id, key, .. } in ledger {
-        findings.check("lost", keys.get(key) == Some(id), || format!("key {key} means {:?}, not {id}", keys.get(key)));
+        findings.check("lost", keys.get(key) == Some(id), || {
+            format!("key {key} means {:?}, not {id}", keys.get(key))
+        });
     }
     findings.check("lost", keys.len() == ledger.len(), || {
         format!("{} keys stand for {} orders", keys.len(), ledger.len())
@@ -104,13 +107,8 @@ mod tests {
 
     #[test]
     fn who_was_told_that_it_is_cancelled_must_not_get_it() {
-        let promise = |end, cancelled| Promise {
-            id: Uuid::nil(),
-            key: "k".into(),
-            total_minor: 1,
-            end,
-            cancelled,
-        };
+        let promise =
+            |end, cancelled| Promise { id: Uuid::nil(), key: "k".into(), total_minor: 1, end, cancelled };
         for (end, cancelled, reason, right) in [
             (End::AsTold, true, None, false),
             (End::AsTold, true, Some("CUSTOMER"), true),
@@ -121,7 +119,11 @@ mod tests {
             (End::FirstCome, false, Some("OUT_OF_STOCK"), true),
             (End::FirstCome, false, Some("CUSTOMER"), false),
         ] {
-            assert_eq!(as_promised(&promise(end, cancelled), reason), right, "{end:?} {cancelled} {reason:?}");
+            assert_eq!(
+                as_promised(&promise(end, cancelled), reason),
+                right,
+                "{end:?} {cancelled} {reason:?}"
+            );
         }
     }
 }

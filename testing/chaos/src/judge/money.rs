@@ -18,7 +18,12 @@ struct Moved {
     refunded: Vec<i64>,
 }
 
-pub(super) async fn judge(world: &World, ledger: &[Promise], ended: &Ended, findings: &mut Findings) -> Result<()> {
+pub(super) async fn judge(
+    world: &World,
+    ledger: &[Promise],
+    ended: &Ended,
+    findings: &mut Findings,
+) -> Result<()> {
     let mut moved: BTreeMap<String, Moved> = BTreeMap::new();
     let mut conn = world.sql(Who::Payment).await?;
     let mut rows = sqlx::query_as::<_, (String, String, i64)>(

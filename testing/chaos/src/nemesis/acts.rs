@@ -124,7 +124,11 @@ async fn brokers(fault: Fault, world: &World, rng: &mut Rng) -> Result<Done> {
             done(format!("broker {node} for {:.1} s", time.as_secs_f64()), 1)
         }
         _ => {
-            let some = if fault == Fault::LoseQuorum { vec![node, NODES[(first + 1) % NODES.len()]] } else { vec![node] };
+            let some = if fault == Fault::LoseQuorum {
+                vec![node, NODES[(first + 1) % NODES.len()]]
+            } else {
+                vec![node]
+            };
             let mut cluster = world.cluster.lock().await;
             for node in &some {
                 cluster.kill(*node).await?;

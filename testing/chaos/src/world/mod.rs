@@ -112,7 +112,10 @@ impl World {
                 let wire = Wire::lay(free_port()?, postgres, Requests::Commits).await?;
                 self.wires.add(Ends { near: Near::Service(who, n), far: Far::Postgres }, wire);
                 let far = if who == Who::Orchestrator { Far::Clients } else { Far::Peers };
-                self.wires.add(Ends { near: Near::Service(who, n), far }, Wire::lay(free_port()?, grpc, Requests::All).await?);
+                self.wires.add(
+                    Ends { near: Near::Service(who, n), far },
+                    Wire::lay(free_port()?, grpc, Requests::All).await?,
+                );
             }
         }
         Ok(())
@@ -126,11 +129,16 @@ impl World {
     }
 
     async fn launch(&self, program: &Path, who: Who, n: usize, http: u16) -> Result<Launch> {
-        let port = |far| self.wires.port(Ends { near: Near::Service(who, n), far }).context("every process has its wires");
+        let port = |far| {
+            self.wires.port(Ends { near: Near::Service(who, n), far }).context("every process has its wires")
+        };
         let database = who.database();
         let mut launch = Launch::new(program)
             .args(["serve", who.name()])
-            .env("SKALD_POSTGRES__URL", format!("postgres://postgres@127.0.0.1:{}/{database}", port(Far::Postgres)?))
+            .env(
+                "SKALD_POSTGRES__URL",
+                format!("postgres://postgres@127.0.0.1:{}/{database}", port(Far::Postgres)?),
+            )
             .env("SKALD_KAFKA__BOOTSTRAP_SERVERS", self.cluster.lock().await.bootstrap(&listener(who, n)))
             .env("SKALD_KAFKA__TOPIC_PREFIX", PREFIX)
             .env("SKALD_KAFKA__REPLICATION_FACTOR", NODES.len().to_string())
@@ -166,7 +174,9 @@ impl World {
         let ports: Option<Vec<u16>> = (0..EACH).map(port).collect();
         let ports = ports.context("every participant has a wire")?;
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        Ok(launch.env(format!("{name}__TRANSPORT"), "grpc").env(format!("{name}__ADDRESS"), addresses.join(",")))
+        Ok(launch
+            .env(format!("{name}__TRANSPORT"), "grpc")
+            .env(format!("{name}__ADDRESS"), addresses.join(",")))
     }
 
     /// A process.

@@ -159,7 +159,8 @@ pub(crate) async fn ready(name: &str, http: u16) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > end {
-            let said = said.map_or_else(|error| format!("{error:#}"), |(code, text)| format!("{code} {text}"));
+            let said =
+                said.map_or_else(|error| format!("{error:#}"), |(code, text)| format!("{code} {text}"));
             bail!("{name} takes no work after {} s: {said}", READY.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -114,7 +114,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn connection(client: TcpStream, shared: Arc<Shared>) {
     let mut weather = shared.weather.subscribe();
     // The one that calls into a partition hears nothing, not even that nobody is there.
-    if weather.wait_for(|weather| *weather != Weather::Mute).await.is_err() || *weather.borrow() == Weather::Cut {
+    if weather.wait_for(|weather| *weather != Weather::Mute).await.is_err()
+        || *weather.borrow() == Weather::Cut
+    {
         shared.touch();
         return;
     }

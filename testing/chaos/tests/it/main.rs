@@ -24,11 +24,11 @@ fn nothing_is_lost() {
     let path = |path: &Path| path.display().to_string();
     let (skald, dir, file) = (path(&binary("skald")), path(&folder), path(&report));
     let mut args = vec!["--seed", "5", "--skald", &skald, "--dir", &dir, "--report", &file];
-    let quick = "kill-payment,kill-both-orchestrators,kill-broker,kill-postgres,lose-answers-postgres,cut-kafka";
+    let quick =
+        "kill-payment,kill-both-orchestrators,kill-broker,kill-postgres,lose-answers-postgres,cut-kafka";
     args.extend(budget().pick(["--minutes", "0.5", "--only", quick], ["--minutes", "3", "--only", ""]));
     let output = chaos(if args.last() == Some(&"") { &args[..args.len() - 2] } else { &args });
     let said = text(&output);
-    println!("{said}");
     assert!(output.status.success(), "{said}");
     let report = std::fs::read_to_string(report).expect("the record");
     assert!(report.contains("**0 violations**") && report.contains("| fault | times |"), "{report}");
@@ -38,8 +38,14 @@ fn nothing_is_lost() {
 #[test]
 fn what_it_does_not_know_it_names_before_anything_starts() {
     for (args, expected) in [
-        (&["--only", "kill-everybody"][..], "there is no fault \"kill-everybody\"; there are kill-orchestrator,"),
-        (&["--grpc", "orchestrator"], "there is no participant \"orchestrator\"; there are inventory, payment"),
+        (
+            &["--only", "kill-everybody"][..],
+            "there is no fault \"kill-everybody\"; there are kill-orchestrator,",
+        ),
+        (
+            &["--grpc", "orchestrator"],
+            "there is no participant \"orchestrator\"; there are inventory, payment",
+        ),
         (&["--minutes", "0"], "--minutes must be above 0"),
         (&["--skald", "/nowhere/skald"], "/nowhere/skald is not there: cargo build -p skald"),
     ] {
