@@ -238,7 +238,7 @@ pub(crate) async fn undo_unresolved(
 }
 
 /// Writes down what became of calls that did not settle. Those whose key is no longer the one of the call are left alone; who no
-/// longer owns an intent does not move its time. Returns those written, with the attempts that stood on them.
+/// longer owns an intent neither moves its time nor ends its sleep. Returns those written, with the attempts that stood on them.
 pub(crate) async fn postpone(
     conn: &mut PgConnection,
     owner: Uuid,
@@ -260,7 +260,7 @@ pub(crate) async fn postpone(
                call_after = case when p.delay is null then 'infinity'
                                  when i.owner = $10 then now() + p.delay * interval '1 millisecond'
                                  else i.call_after end,
-               answered = p.answered
+               answered = case when p.delay is null or i.owner = $10 then p.answered else i.answered end
            from unnest($1::uuid[], $2::text[], $3::integer[], $4::"char"[], $5::text[], $6::text[], $7::integer[],
                        $8::bigint[], $9::text[])
                 as p (saga_id, step, epoch, verb, gateway_key, next_key, unsent, delay, answered)

@@ -202,6 +202,10 @@ async fn a_participant_that_thaws_after_its_key_expired_sends_nothing() {
     house.stop().await;
     assert_eq!(gateway.moved("charge"), 0);
     assert_eq!(house.barrier(&id).await, "RI");
+    // the late result ends nobody's sleep: a person still sees it, and the next attempt wakes it
+    let waits = "select count(*) from skald.intent where answered = 'UNRESOLVED' and call_after = 'infinity'";
+    let waits = sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut house.sql().await).await.expect("asked");
+    assert_eq!(waits, 1);
     drop(other);
 }
 
