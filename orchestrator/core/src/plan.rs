@@ -184,6 +184,8 @@ struct Open {
     was: u32,
     insert: bool,
     parked: Vec<Attention>,
+    /// The state's bytes after the last input that was accepted.
+    bytes: Vec<u8>,
     rows: Vec<history::Row>,
     events: Vec<(u32, Event)>,
     sends: Vec<CommandRef>,
@@ -246,6 +248,7 @@ impl Open {
             insert,
             parked: attention(&saga),
             saga,
+            bytes: Vec::new(),
             rows: Vec::new(),
             events: Vec::new(),
             sends: Vec::new(),
@@ -270,9 +273,9 @@ impl Open {
                     self.saga.definition = Arc::clone(to);
                 }
                 let state = &self.saga.state;
-                let bytes = state::encode(state);
+                self.bytes = state::encode(state);
                 let received = input::encode(input);
-                let over = if planted::is("digest_over_received_bytes") { &received } else { &bytes };
+                let over = if planted::is("digest_over_received_bytes") { &received } else { &self.bytes };
                 let digest = history::digest(over, &effects);
                 self.rows.push(history::Row {
                     seq: state.version,
@@ -339,7 +342,7 @@ impl Open {
             saga: id,
             insert: self.insert,
             was: self.was,
-            bytes: state::encode(&state),
+            bytes: self.bytes,
             status: state.shown(),
             deadline: flight::next_deadline(&definition, &state),
             in_flight: !flight::commands(&state).is_empty(),

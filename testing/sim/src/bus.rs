@@ -81,6 +81,12 @@ impl Bus {
         &mut self.topics[topic.service][usize::from(topic.outcomes)].partitions[partition]
     }
 
+    /// Everything that was ever sent.
+    pub(crate) fn messages(&self) -> u64 {
+        let topics = self.topics.iter().flatten();
+        topics.flat_map(|topic| &topic.partitions).map(|partition| partition.log.len() as u64).sum()
+    }
+
     /// The newest generation of what is claimed.
     pub(crate) fn generation(&self, claim: &Claim) -> u32 {
         let topic = &self.topics[claim.topic.service][usize::from(claim.topic.outcomes)];

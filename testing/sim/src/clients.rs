@@ -119,7 +119,7 @@ impl World {
     pub(crate) fn client(&mut self, order: usize, deed: Deed) {
         let there = self.orchestrators_there();
         if there.is_empty() {
-            return self.push(30_000, Event::Client { order, deed });
+            return self.when_somebody_is_there(Event::Client { order, deed });
         }
         let n = *self.rng.pick(&there);
         let what = &self.clients.orders[order];

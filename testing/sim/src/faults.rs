@@ -32,11 +32,13 @@ pub enum Fault {
     CutFromBus,
     /// A node can't reach its database.
     CutFromDatabase,
+    /// A payment node can't reach the gateway, which others reach.
+    CutFromGateway,
     /// The consumer group is split anew while old owners go on.
     Rebalance,
     /// Offsets go back to the earliest.
     OffsetsReset,
-    /// A node's clock jumps.
+    /// A node's clock jumps: an orchestrator's by hours, a participant's by minutes.
     ClockJump,
     /// A participant answers nothing for a while.
     Silent,
@@ -75,7 +77,7 @@ pub enum Fault {
 }
 
 /// All of them, in the order of their numbers.
-pub const ALL: [Fault; 33] = [
+pub const ALL: [Fault; 34] = [
     Fault::CrashOrchestrator,
     Fault::CrashParticipant,
     Fault::Crash,
@@ -89,6 +91,7 @@ pub const ALL: [Fault; 33] = [
     Fault::Broken,
     Fault::CutFromBus,
     Fault::CutFromDatabase,
+    Fault::CutFromGateway,
     Fault::Rebalance,
     Fault::OffsetsReset,
     Fault::ClockJump,
@@ -135,6 +138,7 @@ impl Fault {
             Fault::Broken => "fault: broken",
             Fault::CutFromBus => "fault: cut-from-bus",
             Fault::CutFromDatabase => "fault: cut-from-database",
+            Fault::CutFromGateway => "fault: cut-from-gateway",
             Fault::Rebalance => "fault: rebalance",
             Fault::OffsetsReset => "fault: offsets-reset",
             Fault::ClockJump => "fault: clock-jump",

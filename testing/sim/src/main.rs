@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use skald_sim::{Options, Report, Tally, faults::Fault, required, run, shrink};
+use skald_sim::{Options, Report, Tally, Violation, faults::Fault, required, run, shrink};
 
 /// Deterministic simulation of Skald under every fault. The same seed is the same run, on any machine.
 #[derive(Debug, Parser)]
@@ -46,6 +46,10 @@ struct Args {
     quiet: bool,
 }
 
+/// Half of a run's time went into the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn fault(name: &str) -> Result<Fault, String> {
     Fault::by_name(name).ok_or_else(|| {
         let names: Vec<&str> = skald_sim::faults::ALL.iter().map(|fault| fault.name()).collect();
@@ -73,20 +77,25 @@ fn main() -> std::process::ExitCode {
     let took = began.elapsed().as_secs_f64();
     let sagas = sum.seeds * args.sagas as u64;
     if !args.quiet {
-        for (name, n) in sum.tally.iter() {
+        for (name, n) in sum.tally.by_name() {
             println!("{n:>12}  {name}");
         }
     }
     let days = sum.simulated_ms as f64 / 86_400_000.0;
     println!(
-        "{} seeds, {sagas} sagas, {} events, {days:.0} simulated days in {took:.1} s: {:.0} sagas/s",
+        "{} seeds, {sagas} sagas, {} events, {days:.0} simulated days in {took:.1} s: {:.0} sagas/s on {} threads",
         sum.seeds,
         sum.events,
-        sagas as f64 / took
+        sagas as f64 / took,
+        threads(&args)
     );
     let missing = required::missing(&sum.tally, sagas);
     for name in &missing {
         println!("NOT EXERCISED: {name}");
+    }
+    for (seed, report) in &sum.failed {
+        let Violation { promise, what } = &report.violations[0];
+        println!("BROKEN: seed {seed}, {promise}: {:.200}", what);
     }
     for (seed, report) in sum.failed.iter().take(3) {
         explain(&args, *seed, report);
@@ -101,10 +110,8 @@ fn all(args: &Args, began: Instant) -> Sum {
     let bar = ProgressBar::new(args.seeds);
     let style = "{bar:30} {pos}/{len} seeds, {elapsed}, {msg}";
     bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = if args.jobs == 0 { cores } else { args.jobs };
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..threads(args) {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
@@ -134,6 +141,10 @@ fn all(args: &Args, began: Instant) -> Sum {
     });
     bar.finish_and_clear();
     sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn threads(args: &Args) -> usize {
+    if args.jobs > 0 { args.jobs } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
 fn options(args: &Args, seed: u64) -> Options {

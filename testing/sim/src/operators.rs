@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use skald_core::{
-    Input,
+    Definition, Input,
     input::{Act, Operator, Payload, Resolve, Retry, Skip, Unit},
-    state::{self, Phase, State, StepStatus},
+    state::{Phase, State, StepStatus},
 };
 use skald_proto::{inventory, payment};
 use uuid::Uuid;
@@ -20,11 +20,9 @@ use crate::{
     world::{Event, World},
 };
 
-/// How often a good operator looks at the inbox at first, ms; later once a day.
-const LOOKS_EVERY_MS: i64 = 300_000;
-const DAY_MS: i64 = 24 * 3_600_000;
-/// After so many looks, longer than any saga may live, nobody helps any more.
-const LOOKS: u32 = 200;
+/// How often a good operator looks at the inbox: up to so many looks, so many ms apart. They last for longer than any saga may live,
+/// and then nobody helps any more.
+const LOOKS: [(u32, i64); 3] = [(50, 300_000), (150, 3_600_000), (200, 24 * 3_600_000)];
 
 /// What operators remember of what they asked.
 #[derive(Debug, Default)]
@@ -39,7 +37,7 @@ impl World {
     /// In the storm: any verb on any saga.
     pub(crate) fn meddle(&mut self, saga: Uuid) {
         let Some(row) = self.store.sagas.get(&saga) else { return };
-        let Ok(state) = state::decode(skald_core::FORMAT, &row.state) else { return };
+        let state = row.decoded.clone();
         // Mostly something that is under way.
         let busy: Vec<&str> =
             state.steps.iter().filter(|s| is_busy(s.status())).map(|s| s.name.as_str()).collect();
@@ -47,22 +45,22 @@ impl World {
         let step = if any { &self.rng.pick(&row.definition.steps).name } else { *self.rng.pick(&busy) };
         let step = step.to_owned();
         let undoes = state.phase() == Phase::Compensating;
-        let unfenced = self.hits(Fault::Unfenced);
         let act = match self.rng.below(10) {
-            _ if undoes && self.rng.below(2) == 0 => resolve(&step, unfenced),
-
+            _ if undoes && self.rng.below(2) == 0 => resolve(&step, self.hits(Fault::Unfenced)),
             0 | 1 => retry(if self.rng.below(3) == 0 { "" } else { &step }),
             2 => {
                 let result = (self.rng.below(3) > 0).then(|| self.evidence(saga, &step));
+                let unfenced = self.hits(Fault::Unfenced);
                 Act::Skip(Skip { step, evidence: "a letter".into(), unfenced, result })
             }
-            3 | 4 => resolve(&step, unfenced),
+            3 => resolve(if self.rng.below(4) == 0 { "" } else { &step }, false),
+            4 => resolve(&step, self.hits(Fault::Unfenced)),
             5 | 6 => Act::Compensate(Unit {}),
             7 => Act::Pause(Unit {}),
             8 => Act::Resume(Unit {}),
             _ => Act::Cancel(Unit {}),
         };
-        if unfenced {
+        if let Act::Skip(Skip { unfenced: true, .. }) | Act::Resolve(Resolve { unfenced: true, .. }) = act {
             self.oracle.unfenced.insert(saga);
         }
         let stale = u32::from(self.rng.chance(1_500));
@@ -112,7 +110,7 @@ impl World {
         let Some((saga, operator)) = self.operators.asked.remove(&call) else { return };
         let verb = operator.act.as_ref().map_or("", Act::name);
         match reply {
-            Reply::Accepted(_) => self.tally.add(&format!("operator: {verb}")),
+            Reply::Accepted(_) => self.tally.add_made(format!("operator: {verb}")),
             // The same request again, which may have happened.
             Reply::Unavailable => self.ask_operator(saga, operator),
             _ => {}
@@ -126,18 +124,18 @@ impl World {
         for s in 0..self.services.len() {
             self.settle_by_hand(s);
         }
-        let waits = |(saga, row): (&Uuid, &Row)| row.known.wake_at.is_some().then(|| (*saga, row.clone()));
-        let open: Vec<(Uuid, Row)> = self.store.sagas.iter().filter_map(waits).collect();
-        for (saga, row) in &open {
-            let Ok(state) = state::decode(skald_core::FORMAT, &row.state) else { continue };
+        let waits = |(saga, row): (&Uuid, &Row)| row.known.wake_at.is_some().then_some(*saga);
+        let open: Vec<Uuid> = self.store.sagas.iter().filter_map(waits).collect();
+        for saga in &open {
+            let row = &self.store.sagas[saga];
             let evidence = |step: &str| self.evidence(*saga, step);
-            if let Some(act) = help(row, &state, self.tended, evidence) {
-                self.act(*saga, state.version, act);
+            if let Some(act) = help(&row.definition, &row.decoded, self.tended, evidence) {
+                self.act(*saga, row.version, act);
             }
         }
-        if self.tended < LOOKS && (!open.is_empty() || self.untold()) {
-            let soon = self.tended < LOOKS / 2;
-            self.push(if soon { LOOKS_EVERY_MS } else { DAY_MS }, Event::Tend);
+        let next = LOOKS.iter().find(|(looks, _)| self.tended < *looks);
+        if let Some((_, gap)) = next.filter(|_| !open.is_empty() || self.untold()) {
+            self.push(*gap, Event::Tend);
         }
     }
 
@@ -160,7 +158,7 @@ fn retry(step: &str) -> Act {
 }
 
 /// What a good operator does for a saga; `look`: how often they looked.
-fn help(row: &Row, state: &State, look: u32, evidence: impl Fn(&str) -> Payload) -> Option<Act> {
+fn help(definition: &Definition, state: &State, look: u32, evidence: impl Fn(&str) -> Payload) -> Option<Act> {
     if state.paused_at != 0 {
         return Some(Act::Resume(Unit {}));
     }
@@ -168,7 +166,7 @@ fn help(row: &Row, state: &State, look: u32, evidence: impl Fn(&str) -> Payload)
         return Some(resolve("", false));
     }
     let step = state.steps.iter().find(|step| !step.parked.is_empty())?;
-    let graph = &row.definition.steps[row.definition.index(&step.name)?];
+    let graph = &definition.steps[definition.index(&step.name)?];
     Some(match (state.phase(), step.status()) {
         (Phase::Compensating, StepStatus::Undoing) if step.vouched => resolve(&step.name, false),
         // Whatever was not believed once won't be believed again.

@@ -91,6 +91,7 @@ pub fn missing(tally: &Tally, sagas: u64) -> Vec<String> {
         wanted.extend(REFUSED.iter().map(|why| format!("refused: {why}")));
         wanted.extend(OTHER.iter().map(|&name| name.to_owned()));
     }
-    wanted.retain(|name| tally.get(name) == 0);
+    let counted = tally.by_name();
+    wanted.retain(|name| !counted.contains_key(name));
     wanted
 }

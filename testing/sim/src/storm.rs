@@ -3,6 +3,7 @@
 use crate::{
     bus::TopicId,
     faults::Fault,
+    gateway::KEY_MARGIN_MS,
     orchestrator,
     world::{Event, NodeId, World},
 };
@@ -11,6 +12,12 @@ use crate::{
 const DEAD_AFTER_MS: i64 = 3_000;
 /// The group's coordinator gives up on a member after this, ms.
 const SESSION_MS: i64 = 10_000;
+
+/// A participant's clock is off by less than half of the margin that payment keeps, ms: what a longer way back means while a process
+/// is suspended as well, is not promised.
+const PARTICIPANT_SKEW_MS: i64 = KEY_MARGIN_MS / 6;
+/// The service that calls the gateway.
+const PAYMENT: usize = 1;
 
 impl World {
     /// A piece of the storm: each kind of fault may come over somebody.
@@ -32,6 +39,10 @@ impl World {
             let (node, long) = (self.any_node(), self.rng.magnitude(long.min(600_000)));
             self.health(node).cut_database_until = self.now + long;
         }
+        if self.oracle.orders && self.hits(Fault::CutFromGateway) {
+            let (n, long) = (self.rng.below(self.services[PAYMENT].nodes.len()), self.rng.magnitude(long));
+            self.services[PAYMENT].nodes[n].health.cut_gateway_until = self.now + long;
+        }
         if self.hits(Fault::Rebalance) {
             let topic = self.any_topic();
             self.split(topic, true);
@@ -44,11 +55,16 @@ impl World {
             self.split(topic, true);
         }
         if self.hits(Fault::ClockJump) {
-            let n = self.rng.below(self.orchestrators.len());
-            let far = self.rng.magnitude(2 * 3_600_000);
-            let jump = if self.rng.below(2) == 0 { far } else { -far };
-            self.oracle.jumped();
-            self.orchestrators[n].skew = jump;
+            let ahead = if self.rng.below(2) == 0 { 1 } else { -1 };
+            match self.any_node() {
+                NodeId::Orchestrator(n) => {
+                    self.oracle.jumped();
+                    self.orchestrators[n].skew = ahead * self.rng.magnitude(2 * 3_600_000);
+                }
+                NodeId::Participant(s, n) => {
+                    self.services[s].nodes[n].skew = ahead * self.rng.magnitude(PARTICIPANT_SKEW_MS);
+                }
+            }
         }
         let s = self.rng.below(self.services.len());
         if self.hits(Fault::Silent) {
@@ -119,12 +135,12 @@ impl World {
             NodeId::Orchestrator(n) => {
                 self.oracle.budget(&self.orchestrators[n], now, &self.driver);
                 if let Some(txn) = self.orchestrators[n].forget(fresh, now, &self.driver) {
-                    self.store.end(txn);
+                    self.store.locks.end(txn);
                 }
             }
             NodeId::Participant(s, n) => {
                 for txn in self.services[s].nodes[n].forget(fresh) {
-                    self.services[s].db.end(txn);
+                    self.services[s].db.locks.end(txn);
                 }
             }
         }
@@ -137,6 +153,12 @@ impl World {
         let until = self.now + long;
         let health = self.health(node);
         health.frozen_until = health.frozen_until.max(until);
+        if let NodeId::Participant(s, n) = node
+            && self.rng.below(2) == 0
+        {
+            // Not only stopped but suspended: its monotonic clock stands still as well.
+            self.services[s].nodes[n].stood += long;
+        }
         if long > DEAD_AFTER_MS {
             self.missed(node);
         }
@@ -179,6 +201,7 @@ impl World {
         }
         if let NodeId::Orchestrator(n) = node {
             self.orchestrators[n].frozen = self.store.frozen.clone();
+            self.somebody_is_there();
         }
     }
 
@@ -255,7 +278,10 @@ impl World {
         let bus = &self.bus;
         let current = |claim: &crate::bus::Claim| bus.generation(claim) == claim.generation;
         match node {
-            NodeId::Orchestrator(n) => self.orchestrators[n].claims.retain(current),
+            NodeId::Orchestrator(n) => {
+                self.orchestrators[n].claims.retain(current);
+                self.somebody_is_there();
+            }
             NodeId::Participant(s, n) => self.services[s].nodes[n].claims.retain(current),
         }
     }
@@ -277,8 +303,12 @@ impl World {
     /// The storm is over: everybody is up, whole and current.
     pub(crate) fn heal(&mut self) {
         self.faults.storm = false;
-        self.gateway.down_until = self.now;
         let now = self.now;
+        // The other company heals when it likes.
+        let far = self.gateway.down_until - now > 6 * 3_600_000;
+        if !(far && self.rng.below(2) == 0) {
+            self.gateway.down_until = now;
+        }
         for service in &mut self.services {
             (service.silent_until, service.slow_until) = (now, now);
         }
@@ -297,8 +327,10 @@ impl World {
             }
             self.health(node).cut_bus_until = now;
             self.health(node).cut_database_until = now;
-            if let NodeId::Orchestrator(n) = node {
-                self.orchestrators[n].skew = 0;
+            self.health(node).cut_gateway_until = now;
+            match node {
+                NodeId::Orchestrator(n) => self.orchestrators[n].skew = 0,
+                NodeId::Participant(s, n) => self.services[s].nodes[n].skew = 0,
             }
             self.restart(node);
         }

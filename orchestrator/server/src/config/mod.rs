@@ -129,8 +129,11 @@ impl Driver {
     /// When the next re-sending is due, ms, of a saga to which something happened last at `since` and which was looked
     /// at `resends` times since: all gaps so far have passed.
     pub fn resend_at(&self, since: i64, resends: i16) -> i64 {
-        let gaps: Duration = (0..=resends.max(0)).map(|n| self.resend_gap(n)).sum();
-        since + gaps.as_millis() as i64
+        let looks = i64::from(resends.max(0)) + 1;
+        let gaps = &self.resend_gaps_ms;
+        let growing: u64 = gaps.iter().take(looks as usize).sum();
+        let further = (looks - gaps.len() as i64).max(0) * gaps.last().copied().unwrap_or_default() as i64;
+        since + growing as i64 + further
     }
 
     /// How long the ramp after a thaw lasts: until every saga that waited was looked at twice.

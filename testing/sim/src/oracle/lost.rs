@@ -2,8 +2,7 @@
 
 use skald_core::state::Phase;
 
-use super::state_of;
-use crate::world::World;
+use crate::{orchestrator::store::Row, world::World};
 
 pub(super) fn judge(world: &World) -> Vec<String> {
     let mut found = Vec::new();
@@ -12,17 +11,16 @@ pub(super) fn judge(world: &World) -> Vec<String> {
             found.push(format!("the client {:?} was never told anything", order.key));
             continue;
         };
-        let Some(row) = world.store.sagas.get(&saga) else {
+        let Some(Row { decoded: state, .. }) = world.store.sagas.get(&saga) else {
             found.push(format!("{saga} was acknowledged and is not stored"));
             continue;
         };
-        let state = state_of(row);
         if order.cancelled && state.phase() != Phase::Compensated {
             found.push(format!("{saga}: its cancellation was accepted and it is {:?}", state.phase()));
         }
     }
     for (saga, row) in &world.store.sagas {
-        let state = state_of(row);
+        let state = &row.decoded;
         if !state.is_final() {
             let steps: Vec<String> = state
                 .steps

@@ -3,10 +3,13 @@
 
 mod budget;
 mod ended;
+pub(crate) mod facts;
 mod lost;
 mod money;
 mod once;
+mod order;
 mod replay;
+mod said;
 mod stock;
 mod undo;
 
@@ -15,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skald_core::{
     Definition, flight, invariants,
     plan::{Plan, Write},
-    state::{self, State},
+    state::{State, StepStatus},
 };
 use skald_participant::{Key, Verb};
 use skald_payment::gateway::Kind;
@@ -26,7 +29,7 @@ use uuid::Uuid;
 use crate::{
     bus::Taken,
     gateway::{Gateway, Request},
-    orchestrator::{Orchestrator, store::Row},
+    orchestrator::Orchestrator,
     participant::db::Written,
     tally::Tally,
     world::World,
@@ -52,6 +55,25 @@ pub(crate) struct Facts {
     pub committed: u32,
 }
 
+/// A saga before a batch, as far as it is compared with what it is after.
+#[derive(Debug)]
+pub(crate) struct Before {
+    /// Of each step, and whether it did not need a person.
+    steps: Vec<(StepStatus, bool)>,
+    paused: bool,
+    ended: bool,
+}
+
+impl Before {
+    pub(crate) fn of(state: &State) -> Before {
+        Before {
+            steps: state.steps.iter().map(|step| (step.status(), step.parked.is_empty())).collect(),
+            paused: state.paused_at != 0,
+            ended: state.is_final(),
+        }
+    }
+}
+
 /// What it remembers.
 #[derive(Debug)]
 pub(crate) struct Oracle {
@@ -60,6 +82,8 @@ pub(crate) struct Oracle {
     pub effects: BTreeMap<(usize, Key), Facts>,
     /// The first verdict that was told, by service, key and whether it is the undo's.
     verdicts: BTreeMap<(usize, Key, bool), Answer>,
+    /// Codes of failures that were told, by service and key.
+    failures: BTreeSet<(usize, Key, String)>,
     /// Sagas on which somebody acted without a fence: their steps are that person's word.
     pub unfenced: BTreeSet<Uuid>,
     /// Money and goods are at stake.
@@ -73,6 +97,7 @@ impl Oracle {
             violations: Vec::new(),
             effects: BTreeMap::new(),
             verdicts: BTreeMap::new(),
+            failures: BTreeSet::new(),
             unfenced: BTreeSet::new(),
             orders,
             jumps: 0,
@@ -120,7 +145,10 @@ impl Oracle {
     /// A participant says something.
     pub(crate) fn answered(&mut self, service: usize, key: &Key, verb: Verb, answer: &Answer) {
         let undo = match answer {
-            Answer::Failed(_) => return,
+            Answer::Failed(failed) => {
+                self.failures.insert((service, key.clone(), failed.code.clone()));
+                return;
+            }
             Answer::Succeeded(_) | Answer::Rejected(_) | Answer::Sealed(_) => false,
             Answer::Undone(_) | Answer::NothingToUndo(_) | Answer::Fenced(_) => true,
         };
@@ -144,14 +172,14 @@ impl Oracle {
     }
 
     /// A batch was decided.
-    pub(crate) fn planned(&mut self, tally: &mut Tally, before: &BTreeMap<Uuid, State>, plan: &Plan<usize>) {
+    pub(crate) fn planned(&mut self, tally: &mut Tally, before: &BTreeMap<Uuid, Before>, plan: &Plan<usize>) {
         for write in &plan.writes {
             transitions(tally, before.get(&write.saga), write);
         }
         for write in &plan.writes {
-            let paused = |state: &State| state.paused_at != 0;
             let fired = write.rows.iter().any(|row| row.kind == DEADLINE_FIRED);
-            if fired && paused(&write.state) && before.get(&write.saga).is_some_and(paused) {
+            let paused = write.state.paused_at != 0;
+            if fired && paused && before.get(&write.saga).is_some_and(|before| before.paused) {
                 self.violation("ended", format!("{}: a deadline fired while it was paused", write.saga));
             }
         }
@@ -183,22 +211,6 @@ impl Oracle {
             self.violation("budget", what);
         }
     }
-
-    /// Everything that must not change any more, one fact a line.
-    pub(crate) fn facts(&self, world: &World) -> Vec<String> {
-        // A late first verdict is still recorded, so the version may rise; what a step came to may not change.
-        let saga = |(id, row): (&Uuid, &Row)| {
-            let state = state_of(row);
-            let steps: Vec<_> = state.steps.iter().map(|s| (&s.name, s.status(), s.vouched)).collect();
-            format!("{id} {:?} {} {steps:?}", state.phase(), state.parked)
-        };
-        let sure = world.store.sagas.iter().filter(|(id, _)| !self.unfenced.contains(id));
-        let mut facts: Vec<String> = sure.map(saga).collect();
-        facts.extend(world.services.iter().map(|service| format!("{:?}", service.db.tables)));
-        facts.extend(world.gateway.all().map(|moved| format!("{moved:?}")));
-        facts.extend(self.effects.iter().map(|effect| format!("{effect:?}")));
-        facts
-    }
 }
 
 impl World {
@@ -215,6 +227,7 @@ impl World {
         say("money", money::judge(self));
         say("replay", replay::judge(self));
         say("once", once::judge(self));
+        say("said", said::judge(self));
         for (promise, what) in found {
             self.oracle.violation(promise, what);
         }
@@ -222,11 +235,6 @@ impl World {
             self.oracle.budget(&self.orchestrators[n], self.now, &self.driver);
         }
     }
-}
-
-/// A stored saga's state.
-pub(crate) fn state_of(row: &Row) -> State {
-    state::decode(skald_core::FORMAT, &row.state).unwrap_or_default()
 }
 
 /// Whether a person's word stands for the step, or for all of the saga.
@@ -240,19 +248,19 @@ pub(crate) fn service_of(world: &World, definition: &Definition, step: &str) -> 
     world.services.iter().position(|service| service.name == *participant)
 }
 
-fn transitions(tally: &mut Tally, before: Option<&State>, write: &Write) {
+fn transitions(tally: &mut Tally, before: Option<&Before>, write: &Write) {
     for (i, step) in write.state.steps.iter().enumerate() {
-        let was = before.and_then(|state| state.steps.get(i)).map(|s| (s.status(), s.parked.is_empty()));
+        let was = before.and_then(|before| before.steps.get(i)).copied();
         let now = (step.status(), step.parked.is_empty());
         if was.is_some_and(|was| was.0 != now.0) {
             let was = was.unwrap_or(now).0;
-            tally.add(&format!("step: {was:?} -> {:?}", now.0));
+            tally.step(was, now.0);
         }
         if was.is_some_and(|was| was.1) && !now.1 {
-            tally.add(&format!("parked: {:?}", now.0));
+            tally.add_made(format!("parked: {:?}", now.0));
         }
     }
-    if before.is_some_and(State::is_final) && !write.state.parked.is_empty() {
+    if before.is_some_and(|before| before.ended) && !write.state.parked.is_empty() {
         tally.add("reopened");
     }
     if write.state.paused_at != 0 && flight::commands(&write.state).is_empty() {

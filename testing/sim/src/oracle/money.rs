@@ -1,9 +1,12 @@
 //! No stray money: each captured charge belongs to a completed saga, or has exactly one refund. The gateway's own records decide.
 
+use std::collections::BTreeMap;
+
 use skald_core::state::Phase;
 use skald_payment::gateway::Kind;
+use uuid::Uuid;
 
-use super::{state_of, vouched};
+use super::vouched;
 use crate::world::World;
 
 pub(super) fn judge(world: &World) -> Vec<String> {
@@ -11,12 +14,14 @@ pub(super) fn judge(world: &World) -> Vec<String> {
     if !world.oracle.orders {
         return found;
     }
+    let amounts: BTreeMap<Uuid, i64> =
+        world.clients.orders.iter().filter_map(|order| Some((order.saga?, order.amount))).collect();
     for (saga, row) in &world.store.sagas {
-        let state = state_of(row);
-        if vouched(&world.oracle, *saga, &state, "charge") {
+        let state = &row.decoded;
+        if vouched(&world.oracle, *saga, state, "charge") {
             continue;
         }
-        let amount = world.clients.orders.iter().find(|o| o.saga == Some(*saga)).map_or(0, |o| o.amount);
+        let amount = amounts.get(saga).copied().unwrap_or_default();
         let (mut taken, mut given) = (0, 0);
         for epoch in 1..=state.steps.iter().find(|s| s.name == "charge").map_or(0, |s| s.epoch) {
             let our_ref = format!("{saga}/charge/{epoch}");
@@ -37,7 +42,7 @@ pub(super) fn judge(world: &World) -> Vec<String> {
     }
     for (refund, our_ref, moved) in world.gateway.all() {
         let known = our_ref.split('/').next().and_then(|id| id.parse().ok());
-        if known.is_none_or(|saga: uuid::Uuid| !world.store.sagas.contains_key(&saga)) {
+        if known.is_none_or(|saga: Uuid| !world.store.sagas.contains_key(&saga)) {
             found.push(format!("money of nobody: {refund} {our_ref} {moved:?}"));
         }
     }

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use skald_core::input;
 use skald_participant::Key;
+use uuid::Uuid;
 
 use super::Facts;
 use crate::{operators::operator_of, world::World};
+
+/// The number of [`skald_core::Input::Operator`] in histories.
+const OPERATOR: u32 = 7;
 
 /// An effect that happened once too often.
 pub(super) fn too_often(key: &Key, facts: &Facts) -> Option<String> {
@@ -16,9 +20,9 @@ pub(super) fn too_often(key: &Key, facts: &Facts) -> Option<String> {
 }
 
 pub(super) fn judge(world: &World) -> Vec<String> {
-    let mut counts: BTreeMap<(uuid::Uuid, String), u32> = BTreeMap::new();
+    let mut counts: BTreeMap<(Uuid, String), u32> = BTreeMap::new();
     for (saga, row) in &world.store.sagas {
-        for row in &row.history {
+        for row in row.history.iter().filter(|row| row.kind == OPERATOR) {
             let Ok(input) = input::decode(&row.input) else { continue };
             if let Some(operator) = operator_of(&input) {
                 *counts.entry((*saga, operator.request_id.clone())).or_default() += 1;

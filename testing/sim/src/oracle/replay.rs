@@ -12,6 +12,9 @@ pub(super) fn judge(world: &World) -> Vec<String> {
             Ok(state) if state::encode(&state) != row.state => {
                 found.push(format!("{saga}: its history leads to another state than the stored one"));
             }
+            Ok(_) if state::decode(skald_core::FORMAT, &row.state).ok().as_ref() != Some(&row.decoded) => {
+                found.push(format!("{saga}: its bytes don't say what was stored"));
+            }
             Ok(_) => {}
         }
     }

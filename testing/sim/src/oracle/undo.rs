@@ -8,15 +8,15 @@ use skald_core::{
 use skald_participant::Key;
 use uuid::Uuid;
 
-use super::{Facts, service_of, state_of, vouched};
+use super::{Facts, service_of, vouched};
 use crate::{orchestrator::store::Row, participant::domain::Kind, world::World};
 
 pub(super) fn judge(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for (saga, row) in &world.store.sagas {
-        let state = state_of(row);
+        let state = &row.decoded;
         for step in row.definition.steps.iter().filter(|step| !step.is_signal()) {
-            if let Some(what) = step_broken(world, *saga, row, &state, step) {
+            if let Some(what) = step_broken(world, *saga, row, state, step) {
                 found.push(format!("{saga} is {:?}, {}: {what}", state.phase(), step.name));
             }
         }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Ask, IDLE_MS, Job, Orchestrator,
-    store::{self, has_ended},
+    store::{self, Lock, has_ended},
 };
 use crate::{clients::Reply, planted};
 
@@ -31,6 +31,19 @@ pub(super) fn wake(job: &Job) -> Option<job::Job> {
         ask: job::Ask::Wake(why),
         origin: job::Origin::Nobody,
     })
+}
+
+/// What the transaction of these jobs holds.
+pub(super) fn locks(jobs: &[Job]) -> Vec<Lock> {
+    let mut locks = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        match &job.ask {
+            Ask::Submit { key, .. } => locks.push(Lock::Key(*key)),
+            Ask::Operate(o) => locks.extend([Lock::Saga(job.saga), Lock::Request(o.request_id.clone())]),
+            _ => locks.push(Lock::Saga(job.saga)),
+        }
+    }
+    locks
 }
 
 pub(super) fn items(
@@ -72,13 +85,14 @@ pub(super) fn next_of(driver: &Driver, now: i64, write: &plan::Write) -> Option<
     Some(schedule::next_look(write.deadline, sent).unwrap_or(now + IDLE_MS))
 }
 
-pub(super) fn new_row(owner: Uuid, now: i64, write: &plan::Write, request: Arc<Vec<u8>>) -> store::Row {
+pub(super) fn new_row(owner: Uuid, now: i64, write: plan::Write, request: &[u8]) -> store::Row {
     store::Row {
-        definition: Arc::clone(&write.definition),
+        definition: write.definition,
         version: write.state.version,
         status: write.status,
         format: 1,
-        state: write.bytes.clone(),
+        state: write.bytes,
+        decoded: write.state,
         known: Known {
             wake_at: None,
             resends: 0,
@@ -89,8 +103,8 @@ pub(super) fn new_row(owner: Uuid, now: i64, write: &plan::Write, request: Arc<V
             request: request.to_vec(),
             traceparent: None,
         },
-        history: write.rows.clone(),
-        events: write.events.clone(),
-        attention: write.attention.clone().unwrap_or_default(),
+        history: write.rows,
+        events: write.events,
+        attention: write.attention.unwrap_or_default(),
     }
 }

@@ -50,14 +50,16 @@ impl World {
             if self.maybe_crash_orchestrator(n) {
                 return;
             }
-            if self.hits(Fault::Freeze) && self.rng.chance(100) {
+            if self.rng.chance(100) && self.hits(Fault::Freeze) {
                 self.orchestrators[n].finish = Some(finish);
                 let long = self.rng.magnitude(3_600_000);
                 self.freeze(NodeId::Orchestrator(n), long);
                 return self.orchestrator_step(n, long, Step::Finish);
             }
         }
-        self.wake_orchestrator(n);
+        if self.orchestrators[n].again || !self.orchestrators[n].inbox.is_empty() {
+            self.wake_orchestrator(n);
+        }
     }
 
     fn send_all(&mut self, n: usize, finish: &mut Finish) {
@@ -101,8 +103,7 @@ impl World {
 
     fn set_timer(&mut self, n: usize, saga: Uuid, at: i64, undelivered: bool) {
         self.orchestrators[n].timers.set(saga, at, undelivered);
-        let delay = (at - self.clock(n)).max(0);
-        self.orchestrator_step(n, delay, Step::Take);
+        self.set_alarm(n);
     }
 
     fn answer_all(&mut self, finish: &mut Finish) {
@@ -128,9 +129,20 @@ impl World {
     fn tally_fate(&mut self, job: &Job, fate: &Fate) {
         match fate {
             Fate::Accepted { .. } => {}
-            Fate::Refused(refused) => self.tally.add(&refusal(refused)),
+            Fate::Refused(refused) => self.tally_refusal(refused),
             Fate::UnknownSaga => self.tally.add("unknown saga"),
             Fate::Quarantined => self.oracle.violation("lost", format!("{} is quarantined", job.saga)),
+        }
+    }
+
+    fn tally_refusal(&mut self, refused: &Refused) {
+        match refused {
+            Refused::Repeat => self.tally.add("refused: it was taken before"),
+            Refused::Stale => self.tally.add("refused: it is about an attempt that is over"),
+            Refused::NotDue => self.tally.add("refused: nothing is due"),
+            Refused::Moved { .. } => self.tally.add("refused: moved"),
+            Refused::NotAllowed(why) => self.tally.add_made(not_allowed(why)),
+            Refused::Malformed(why) => self.tally.add_made(format!("refused: malformed: {}", plain(why))),
         }
     }
 
@@ -149,17 +161,11 @@ impl World {
 }
 
 /// The name of a refusal's counter: its words, without names, numbers and reasons.
-pub(crate) fn refusal(refused: &Refused) -> String {
-    let text = match refused {
-        Refused::Moved { .. } => return "refused: moved".into(),
-        Refused::NotAllowed(why) => why,
-        Refused::Malformed(why) => return format!("refused: malformed: {}", plain(why)),
-        other => return format!("refused: {other}"),
-    };
-    if text.contains("needs the result") {
+fn not_allowed(why: &str) -> String {
+    if why.contains("needs the result") {
         return "refused: not allowed: a later step needs the result".into();
     }
-    format!("refused: not allowed: {}", plain(text.split(": ").next().unwrap_or_default()))
+    format!("refused: not allowed: {}", plain(why.split(": ").next().unwrap_or_default()))
 }
 
 /// Without what stands in quotes.

@@ -25,15 +25,16 @@ use skald_server::{
 };
 use uuid::Uuid;
 
-use batch::{items, may_resend, new_row, next_of, wake};
+use batch::{items, locks, may_resend, new_row, next_of, wake};
 pub(crate) use finish::Finish;
-use store::{ClientKey, Decided, Lock, NextLook};
+use store::{ClientKey, Decided, NextLook};
 use timers::Timers;
 
 use crate::{
     bus::{Claim, Taken},
     clients::Reply,
     faults::Fault,
+    oracle::Before,
     planted,
     world::{Event, Health, NodeId, World},
 };
@@ -63,10 +64,16 @@ pub(crate) struct Orchestrator {
     batch: Option<Batch>,
     finish: Option<Finish>,
     timers: Timers,
+    /// When it looks at its timers next; `i64::MAX`: nothing says so.
+    alarm: i64,
     budget: Budget,
     /// What the budget is judged by: answers, re-sendings, and since when.
     pub judged: (u64, u64, i64),
     woken: bool,
+    /// It was woken while it was busy.
+    again: bool,
+    /// How long it waited for a lock last, ms.
+    wait: i64,
 }
 
 #[derive(Debug)]
@@ -126,9 +133,12 @@ impl Orchestrator {
             batch: None,
             finish: None,
             timers: Timers::default(),
+            alarm: i64::MAX,
             budget: Budget::new(driver.resend_canaries_per_second, driver.resend_share),
             judged: (0, 0, now),
             woken: false,
+            again: false,
+            wait: 0,
         }
     }
 
@@ -182,29 +192,31 @@ impl World {
     fn take_jobs(&mut self, n: usize) {
         self.orchestrators[n].woken = false;
         if self.orchestrators[n].batch.is_some() || self.orchestrators[n].finish.is_some() {
+            self.orchestrators[n].again = true;
             return;
         }
+        self.orchestrators[n].again = false;
         self.due_timers(n);
         self.poll_outcomes(n);
-        let most = self.rng.below(BATCH) + 1;
-        let node = &mut self.orchestrators[n];
-        if node.inbox.is_empty() {
+        if self.orchestrators[n].inbox.is_empty() {
             return;
         }
+        let most = self.rng.below(BATCH) + 1;
+        let node = &mut self.orchestrators[n];
         if let Some(wait) = node.health.database_wait(self.now) {
             node.woken = true;
             return self.orchestrator_step(n, wait, Step::Take);
         }
         let jobs: Vec<Job> = node.inbox.drain(..most.min(node.inbox.len())).collect();
-        let locks = jobs.iter().map(|job| match &job.ask {
-            Ask::Submit { key, .. } => vec![Lock::Key(*key)],
-            Ask::Operate(o) => vec![Lock::Saga(job.saga), Lock::Request(o.request_id.clone())],
-            _ => vec![Lock::Saga(job.saga)],
-        });
-        let Some(txn) = self.store.begin(locks.flatten().collect(), self.now) else {
+        let Some(txn) = self.store.begin(locks(&jobs), self.now) else {
             self.tally.add("race: waited for a lock");
-            return self.later(n, jobs, 3);
+            // Not so often while somebody who stands still has it.
+            let wait = &mut self.orchestrators[n].wait;
+            *wait = (*wait * 2).clamp(3, 1_000);
+            let wait = *wait;
+            return self.later(n, jobs, wait);
         };
+        self.orchestrators[n].wait = 0;
         match self.decide_batch(n, txn, &jobs) {
             Ok((settled, decided)) => {
                 self.orchestrators[n].batch = Some(Batch { jobs, settled, decided });
@@ -216,7 +228,7 @@ impl World {
             Err(Newer) => {
                 // It must not go on: a newer binary wrote one of them.
                 self.tally.add("old binary stops before a newer format");
-                self.store.end(txn);
+                self.store.locks.end(txn);
                 // Whoever runs it finishes the rollout, sooner or later.
                 self.orchestrators[n].old = self.rng.below(2) == 0;
                 self.crash(NodeId::Orchestrator(n));
@@ -240,7 +252,24 @@ impl World {
         let node = &mut self.orchestrators[n];
         while let Some((saga, undelivered)) = node.timers.due(now) {
             let why = if undelivered { Wake::Undelivered } else { Wake::Timer };
+            if planted::is(if undelivered { "cut_off_is_a_failure" } else { "silence_is_a_failure" }) {
+                node.inbox.extend(timers::invented(saga, &self.store));
+            }
             node.inbox.push_back(Job { saga, actor: "timer", ask: Ask::Wake(why), origin: Origin::Nobody });
+        }
+        if node.alarm <= self.now {
+            node.alarm = i64::MAX;
+        }
+        self.set_alarm(n);
+    }
+
+    /// It looks again when its next timer is due by its own clock, unless it does so before.
+    fn set_alarm(&mut self, n: usize) {
+        let Some(next) = self.orchestrators[n].timers.next() else { return };
+        let delay = (next - self.clock(n)).max(0);
+        if self.now + delay < self.orchestrators[n].alarm {
+            self.orchestrators[n].alarm = self.now + delay;
+            self.orchestrator_step(n, delay, Step::Take);
         }
     }
 
@@ -266,8 +295,12 @@ impl World {
                     Err(_) => buried.push(taken),
                 }
             }
-            node.budget.answered(self.services[claim.topic.service].name, answers);
-            node.judged.0 += answers as u64;
+            // There may be more.
+            node.again |= answers == BATCH;
+            if answers > 0 {
+                node.budget.answered(self.services[claim.topic.service].name, answers);
+                node.judged.0 += answers as u64;
+            }
         }
         for taken in buried {
             self.tally.add("dead letter: outcome");
@@ -294,10 +327,16 @@ impl World {
                 debug_assert!(matches!(refused, Err(state::Unreadable::Newer { .. })));
                 return Err(Newer);
             }
-            let Ok(state) = state::decode(skald_core::FORMAT, &row.state) else { continue };
-            let definition = Arc::clone(&row.definition);
+            // The bytes are read when the run is judged, and in debug builds each time.
+            debug_assert_eq!(
+                state::decode(skald_core::FORMAT, &row.state).ok().as_ref(),
+                Some(&row.decoded)
+            );
+            let (definition, state) = (Arc::clone(&row.definition), row.decoded.clone());
             loaded.insert(job.saga, Loaded { definition, state, quarantined: false });
-            known.insert(job.saga, row.known.clone());
+            if matches!(job.ask, Ask::Wake(_)) {
+                known.insert(job.saga, row.known.clone());
+            }
         }
         let driver = &self.driver;
         let me = self.orchestrators[n].instance;
@@ -307,9 +346,8 @@ impl World {
             false => look::looks(driver, me, now, &wakes, &known, &loaded),
         };
         let items = items(jobs, &settled, &looks);
-        let frozen = self.orchestrators[n].frozen.clone();
-        let before: BTreeMap<Uuid, state::State> =
-            loaded.iter().map(|(saga, row)| (*saga, row.state.clone())).collect();
+        let frozen = std::mem::take(&mut self.orchestrators[n].frozen);
+        let before = loaded.iter().map(|(saga, row)| (*saga, Before::of(&row.state))).collect();
         let mut plan = plan::plan(now, items, loaded, &frozen);
         self.oracle.planned(&mut self.tally, &before, &plan);
         // What may be sent again is decided now, as the driver does.
@@ -320,9 +358,9 @@ impl World {
             let why = looks.get(&send.saga).map_or(Wake::Timer, |look| look.why);
             !send.resend || may_resend(&mut self.orchestrators[n], why, &send.participant, now)
         });
-        let mut next = Vec::with_capacity(plan.writes.len());
+        let mut next = Vec::with_capacity(plan.writes.len() + plan.looked_at.len());
         for write in &plan.writes {
-            let present = known.get(&write.saga).and_then(|known| known.wake_at);
+            let present = self.store.sagas.get(&write.saga).and_then(|row| row.known.wake_at);
             let exact = next_of(driver, now, write);
             let wake_at = exact.map(|at| schedule::wake_at(present, at, now));
             next.push(NextLook { saga: write.saga, wake_at, resends: 0, exact });
@@ -338,6 +376,7 @@ impl World {
                 next.push(NextLook { saga: seen.saga, wake_at, resends, exact: Some(exact) });
             }
         }
+        self.orchestrators[n].frozen = frozen;
         Ok((settled, Decided { txn, now, plan, next }))
     }
 
@@ -372,18 +411,18 @@ impl World {
     }
 
     fn commit_batch(&mut self, n: usize) {
-        let Some(Batch { jobs, settled, decided }) = self.orchestrators[n].batch.take() else { return };
+        let Some(Batch { jobs, settled, mut decided }) = self.orchestrators[n].batch.take() else { return };
         let cut = self.orchestrators[n].health.database_wait(self.now).is_some();
-        let live = self.store.is_live(decided.txn);
+        let live = self.store.locks.is_live(decided.txn);
         if cut || !live || self.hits(Fault::Conflict) {
-            self.store.end(decided.txn);
+            self.store.locks.end(decided.txn);
             return self.later(n, jobs, 20);
         }
         let unknown = self.hits(Fault::CommitUnknown);
         if !unknown || self.rng.chance(5_000) {
-            self.apply_batch(n, &jobs, &settled, &decided);
+            self.apply_batch(n, &jobs, &settled, &mut decided);
         }
-        self.store.end(decided.txn);
+        self.store.locks.end(decided.txn);
         if unknown && !planted::is("sends_after_unknown") {
             // Nobody knows: forget what would have been sent and said.
             let mut again = Vec::new();
@@ -403,7 +442,13 @@ impl World {
     }
 
     /// COMMIT: everything is visible at once.
-    fn apply_batch(&mut self, n: usize, jobs: &[Job], settled: &BTreeMap<usize, Reply>, decided: &Decided) {
+    fn apply_batch(
+        &mut self,
+        n: usize,
+        jobs: &[Job],
+        settled: &BTreeMap<usize, Reply>,
+        decided: &mut Decided,
+    ) {
         let (me, now) = (self.orchestrators[n].instance, decided.now);
         for (i, job) in jobs.iter().enumerate() {
             if let Ask::Submit { key, digest, .. } = &job.ask
@@ -413,15 +458,16 @@ impl World {
             }
         }
         let writes_newer = !self.orchestrators[n].old && self.newer_format;
-        for write in &decided.plan.writes {
-            self.oracle.wrote_saga(&mut self.tally, write);
+        for write in std::mem::take(&mut decided.plan.writes) {
+            self.oracle.wrote_saga(&mut self.tally, &write);
             if write.insert {
                 let submitted = jobs.iter().find_map(|job| match &job.ask {
-                    Ask::Submit { request, .. } if job.saga == write.saga => Some(Arc::clone(request)),
+                    Ask::Submit { request, .. } if job.saga == write.saga => Some(request),
                     _ => None,
                 });
+                let saga = write.saga;
                 let row = new_row(me, now, write, submitted.expect("what is inserted was submitted"));
-                self.store.sagas.insert(write.saga, row);
+                self.store.sagas.insert(saga, row);
                 continue;
             }
             let Some(row) = self.store.sagas.get_mut(&write.saga) else { continue };
@@ -431,14 +477,15 @@ impl World {
                     format!("{} was written over: {} is not {}", write.saga, row.version, write.was),
                 );
             }
-            (row.version, row.status, row.state) = (write.state.version, write.status, write.bytes.clone());
+            (row.version, row.status) = (write.state.version, write.status);
+            (row.state, row.decoded) = (write.bytes, write.state);
             if writes_newer && write.saga.as_u128().is_multiple_of(4) {
                 row.format = 2;
             }
-            row.history.extend(write.rows.iter().cloned());
-            row.events.extend(write.events.iter().cloned());
-            if let Some(attention) = &write.attention {
-                row.attention.clone_from(attention);
+            row.history.extend(write.rows);
+            row.events.extend(write.events);
+            if let Some(attention) = write.attention {
+                row.attention = attention;
             }
             (row.known.resends, row.known.owner, row.known.updated_at) = (0, me, now);
         }
@@ -470,22 +517,23 @@ impl World {
         let alive = there.iter().find(|&&n| self.orchestrators[n].instance == owner).copied();
         let found = alive.map(|n| (n, Wake::Net));
         let found = found.or_else(|| Some((*there.first()?, Wake::Orphan(owner))));
-        if let Some((n, why)) = found {
-            // It goes by its own idea of the time.
-            let early = wake_at - self.clock(n);
-            if early > 0 {
-                return self.push(early, Event::Net { saga, wake_at });
-            }
-            let job = Job { saga, actor: "net", ask: Ask::Wake(why), origin: Origin::Nobody };
-            self.orchestrate(n, Step::Job(Box::new(job)));
+        let Some((n, why)) = found else {
+            return self.when_somebody_is_there(Event::Net { saga, wake_at });
+        };
+        // It goes by its own idea of the time.
+        let early = wake_at - self.clock(n);
+        if early > 0 {
+            return self.push(early, Event::Net { saga, wake_at });
         }
+        let job = Job { saga, actor: "net", ask: Ask::Wake(why), origin: Origin::Nobody };
+        self.orchestrate(n, Step::Job(Box::new(job)));
         self.push(10_000, Event::Net { saga, wake_at });
     }
 
     /// An instance's heartbeat stopped: whoever is up sweeps its sagas.
     pub(crate) fn sweep(&mut self, gone: Uuid) {
         let there = self.orchestrators_there();
-        let Some(&n) = there.first() else { return self.push(300_000, Event::Sweep { gone }) };
+        let Some(&n) = there.first() else { return self.when_somebody_is_there(Event::Sweep { gone }) };
         let orphans: Vec<Uuid> = (self.store.sagas.iter())
             .filter(|(_, row)| row.known.owner == gone && row.known.wake_at.is_some())
             .map(|(saga, _)| *saga)

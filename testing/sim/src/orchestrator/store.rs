@@ -8,19 +8,18 @@ use std::{
 use skald_core::{
     Definition, Event, history,
     plan::{Attention, Plan, Write},
-    state::Status,
+    state::{State, Status},
 };
 use skald_server::worker::Known;
 use uuid::Uuid;
 
-/// A transaction that idles with locks is ended by the server, ms.
-const IDLE_IN_TRANSACTION_MS: i64 = 5_000;
+use crate::locks::Locks;
 
 /// A client's idempotency key.
 pub(crate) type ClientKey = (u32, u32);
 
 /// What a transaction may hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     Key(ClientKey),
     Request(String),
@@ -35,6 +34,8 @@ pub(crate) struct Row {
     pub status: Status,
     pub format: u32,
     pub state: Vec<u8>,
+    /// The same, decoded.
+    pub decoded: State,
     pub known: Known,
     pub history: Vec<history::Row>,
     pub events: Vec<(u32, Event)>,
@@ -49,38 +50,7 @@ pub(crate) struct Store {
     pub actions: BTreeSet<String>,
     /// Participants that an operator froze.
     pub frozen: BTreeSet<String>,
-    locks: BTreeMap<Lock, u64>,
-    live: BTreeMap<u64, i64>,
-    next: u64,
-}
-
-impl Store {
-    /// BEGIN, and every lock at once; None: somebody else has one of them.
-    pub(crate) fn begin(&mut self, wanted: BTreeSet<Lock>, now: i64) -> Option<u64> {
-        for lock in &wanted {
-            let Some(&holder) = self.locks.get(lock) else { continue };
-            if now - self.live.get(&holder).copied().unwrap_or(0) < IDLE_IN_TRANSACTION_MS {
-                return None;
-            }
-            self.end(holder);
-        }
-        self.next += 1;
-        self.live.insert(self.next, now);
-        self.locks.extend(wanted.into_iter().map(|lock| (lock, self.next)));
-        Some(self.next)
-    }
-
-    /// Whether the server still knows it.
-    pub(crate) fn is_live(&self, txn: u64) -> bool {
-        self.live.contains_key(&txn)
-    }
-
-    /// COMMIT or ROLLBACK.
-    pub(crate) fn end(&mut self, txn: u64) {
-        if self.live.remove(&txn).is_some() {
-            self.locks.retain(|_, holder| *holder != txn);
-        }
-    }
+    pub locks: Locks<Lock>,
 }
 
 /// A decided batch, until its transaction ends.
@@ -100,6 +70,18 @@ pub(crate) struct NextLook {
     pub resends: i16,
     /// The exact time, ms; None when it has ended.
     pub exact: Option<i64>,
+}
+
+impl Store {
+    /// BEGIN, and every lock at once; None: somebody else has one of them.
+    pub(crate) fn begin(&mut self, wanted: Vec<Lock>, now: i64) -> Option<u64> {
+        let txn = self.locks.begin(now);
+        if self.locks.take(txn, wanted, now).is_err() {
+            self.locks.end(txn);
+            return None;
+        }
+        Some(txn)
+    }
 }
 
 /// A saga that ended, as far as one can see from a write.

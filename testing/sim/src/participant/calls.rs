@@ -28,7 +28,7 @@ use crate::{
 
 /// A call is given up after this, ms; what it asked may still arrive.
 const TIMEOUT_MS: i64 = 10_000;
-/// An undo behind its action is looked at again after this, ms.
+/// An undo behind its action is looked at again after this at first, ms.
 const BEHIND_MS: i64 = 5_000;
 
 /// A call under way.
@@ -36,8 +36,8 @@ const BEHIND_MS: i64 = 5_000;
 pub(crate) struct Calling {
     intent: Intent,
     call: Call,
-    /// Nothing may be sent with its key from then on, ms.
-    deadline: i64,
+    /// Nothing may be sent with its key from then on: by the monotonic clock, and by the one on the wall, ms.
+    deadline: (i64, i64),
 }
 
 /// What happens to a call.
@@ -47,6 +47,13 @@ pub(crate) enum CallEvent {
     Found { too_old: bool, answer: Result<Option<Answer>, GatewayFault> },
     Sent(Result<Answer, GatewayFault>),
     TimedOut,
+}
+
+impl super::Node {
+    /// What its monotonic clock shows, and the one on its wall, ms.
+    fn clocks(&self, now: i64) -> (i64, i64) {
+        (now - self.stood, now + self.skew)
+    }
 }
 
 /// A settling transaction.
@@ -61,7 +68,9 @@ impl World {
     /// A call begins; `age`: how old its key is, ms.
     pub(crate) fn begin_call(&mut self, s: usize, n: usize, intent: Intent, call: Call, age: i64) {
         let id = self.fresh();
-        let deadline = self.now + KEY_LIFETIME_MS - KEY_MARGIN_MS - age;
+        let left = KEY_LIFETIME_MS - KEY_MARGIN_MS - age;
+        let (monotonic, wall) = self.services[s].nodes[n].clocks(self.now);
+        let deadline = (monotonic + left, wall + left);
         self.services[s].nodes[n].calls.insert(id, Calling { intent, call, deadline });
         let delay = self.latency();
         self.step(s, n, delay, Step::Call(id, CallEvent::Begin));
@@ -77,9 +86,11 @@ impl World {
     }
 
     pub(crate) fn call(&mut self, s: usize, n: usize, id: u64, event: CallEvent) {
-        let now = self.now;
+        let (monotonic, wall) = self.services[s].nodes[n].clocks(self.now);
         let Some(calling) = self.services[s].nodes[n].calls.get(&id) else { return };
-        let passed = now >= calling.deadline && !planted::is("deadline_not_checked");
+        let by_wall = wall >= calling.deadline.1 && !planted::is("deadline_by_one_clock");
+        let passed = monotonic >= calling.deadline.0 || by_wall;
+        let passed = passed && !planted::is("deadline_not_checked");
         let next = match event {
             CallEvent::Begin => calls::begin(&calling.intent, passed),
             CallEvent::Found { too_old, answer } => calls::found(&calling.call, answer, too_old, passed),
@@ -101,7 +112,7 @@ impl World {
         let Intent { gateway_key, .. } = &calling.intent;
         let our_ref = calling.intent.our_ref();
         let answer = self.gateway.find(self.now, kind(&calling.call), &our_ref, gateway_key);
-        let answer = match self.gateway_fault() {
+        let answer = match self.gateway_fault(s, n) {
             Some(fault) => Err(fault),
             None => Ok(answer),
         };
@@ -116,7 +127,7 @@ impl World {
             let long = self.rng.magnitude(KEY_MARGIN_MS / 2);
             self.freeze(NodeId::Participant(s, n), long);
         }
-        let fault = self.gateway_fault();
+        let fault = self.gateway_fault(s, n);
         if let Some(fault @ (GatewayFault::Unavailable | GatewayFault::Open { .. })) = fault {
             let delay = self.latency();
             return self.step(s, n, delay, Step::Call(id, CallEvent::Sent(Err(fault))));
@@ -158,7 +169,7 @@ impl World {
         self.push(delay, Event::Participant { service, node, life, step });
     }
 
-    fn gateway_fault(&mut self) -> Option<GatewayFault> {
+    fn gateway_fault(&mut self, s: usize, n: usize) -> Option<GatewayFault> {
         if self.gateway.down_until <= self.now && self.hits(Fault::GatewayDown) {
             let long = match self.rng.below(8) {
                 0 => self.rng.between(22, 30) * 3_600_000,
@@ -166,7 +177,8 @@ impl World {
             };
             self.gateway.down_until = self.now + long;
         }
-        if self.gateway.down_until <= self.now {
+        let cut = self.services[s].nodes[n].health.cut_gateway_until;
+        if self.gateway.down_until.max(cut) <= self.now {
             return None;
         }
         // The breaker is open most of the time.
@@ -201,15 +213,16 @@ impl World {
             return;
         }
         let all = once_each(std::mem::take(&mut node.settling));
-        let txn = service.db.begin(now);
+        let txn = service.db.locks.begin(now);
         let keys = all.iter().map(|resolution| resolution.intent().key.clone());
         match service.db.charges(txn, keys, now) {
             Err(_) => {
-                service.db.end(txn);
+                service.db.locks.end(txn);
                 node.settling = all;
                 self.wait_for_lock(s, n, Step::SettleLock);
             }
             Ok(charges) => {
+                node.wait = 0;
                 node.settle = Some(Settling { txn, all, domain: Any3::charges(charges) });
                 let delay = self.latency();
                 self.step(s, n, delay, Step::SettleCommit);
@@ -224,8 +237,8 @@ impl World {
             world.step(s, n, 50, Step::SettleLock);
         };
         let cut = self.services[s].nodes[n].health.database_wait(self.now).is_some();
-        if cut || !self.services[s].db.is_live(txn) || self.hits(Fault::Conflict) {
-            self.services[s].db.end(txn);
+        if cut || !self.services[s].db.locks.is_live(txn) || self.hits(Fault::Conflict) {
+            self.services[s].db.locks.end(txn);
             return again(self, all);
         }
         if self.maybe_crash_participant(s, n) {
@@ -236,7 +249,7 @@ impl World {
         if !unknown || self.rng.chance(5_000) {
             replies = self.settle_rows(s, n, &all, &mut domain);
         }
-        self.services[s].db.end(txn);
+        self.services[s].db.locks.end(txn);
         if unknown {
             return again(self, all);
         }
@@ -307,12 +320,14 @@ impl World {
                         open.intent.calls = (open.intent.calls - i32::from(postponed.unsent)).max(0);
                     }
                     let delay = postponed.delay.map(|delay| delay.as_millis() as i64);
-                    open.call_after = match delay {
-                        None => i64::MAX,
-                        Some(delay) if open.owner == me => now + delay,
-                        Some(_) => open.call_after,
-                    };
-                    open.answered.clone_from(&postponed.answered);
+                    // Who no longer owns it neither moves its time nor ends its sleep.
+                    let mine = delay.is_none() || open.owner == me;
+                    if mine {
+                        open.call_after = delay.map_or(i64::MAX, |delay| now + delay);
+                    }
+                    if mine || planted::is("a_late_call_ends_the_sleep") {
+                        open.answered.clone_from(&postponed.answered);
+                    }
                     let open = open.clone();
                     if open.call_after < i64::MAX {
                         due.push((name.clone(), open.call_after));
@@ -370,7 +385,8 @@ impl World {
         }
         open.intent.calls += i32::from(need == Need::Call);
         open.call_after = match need {
-            Need::Behind => now + BEHIND_MS,
+            // What it waits for wakes it; so the longer it waits the less it looks.
+            Need::Behind => now + BEHIND_MS.max((now - open.since) / 8),
             Need::Stale => i64::MAX,
             Need::Call | Need::Nothing => now + super::LEASE_MS,
         };
@@ -427,12 +443,15 @@ impl World {
             }
             let now = self.now;
             let service = &mut self.services[s];
-            let txn = service.db.begin(now);
+            let txn = service.db.locks.begin(now);
             let Ok(charges) = service.db.charges(txn, std::iter::once(intent.key.clone()), now) else {
-                service.db.end(txn);
+                service.db.locks.end(txn);
                 continue;
             };
-            let Some(call) = charges.call(&intent) else { continue };
+            let Some(call) = charges.call(&intent) else {
+                service.db.locks.end(txn);
+                continue;
+            };
             let mut domain = Any3::charges(charges);
             let found = self.gateway.find(now, kind(&call), &our_ref, &intent.gateway_key);
             self.tally.add("payment: settled by hand");
@@ -449,7 +468,7 @@ impl World {
                 }
                 None => self.call_again(s, &intent, &mut domain),
             }
-            self.services[s].db.end(txn);
+            self.services[s].db.locks.end(txn);
         }
     }
 

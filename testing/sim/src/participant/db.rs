@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skald_inventory::{
     allocation::{Counters, Shelf},
     domain::{Demand, Wave},
-    store::reservation::{Reservation, State as Held},
+    store::reservation::{Reservation, State as Stage},
 };
 use skald_participant::{
     Command, Intent, Key, Slot,
@@ -16,13 +16,13 @@ use skald_payment::{domain::Charges, store::Charge};
 use uuid::Uuid;
 
 use super::domain::{Business, Effect, Plain};
-use crate::planted;
-
-/// A transaction that idles with locks is ended by the server, ms.
-const IDLE_IN_TRANSACTION_MS: i64 = 5_000;
+use crate::{
+    locks::{Held, Locks},
+    planted,
+};
 
 /// What a transaction may hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     Reservation(Key),
     Stock(String),
@@ -36,6 +36,8 @@ pub(crate) enum Lock {
 #[derive(Clone, Debug)]
 pub(crate) struct Open {
     pub intent: Intent,
+    /// When it was stored.
+    pub since: i64,
     pub key_at: i64,
     /// `i64::MAX`: it sleeps.
     pub call_after: i64,
@@ -44,7 +46,7 @@ pub(crate) struct Open {
 }
 
 /// The service's own tables.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tables {
     Inventory { stock: BTreeMap<String, Counters>, reservations: BTreeMap<Key, Reservation> },
     Payment { charges: BTreeMap<Key, Charge> },
@@ -58,14 +60,8 @@ pub(crate) struct Db {
     pub intents: BTreeMap<(Key, Slot), Open>,
     pub tables: Tables,
     pub bounds: Bounds,
-    locks: BTreeMap<Lock, u64>,
-    live: BTreeMap<u64, i64>,
-    next: u64,
+    pub locks: Locks<Lock>,
 }
-
-/// A lock is held by another transaction: come back.
-#[derive(Debug)]
-pub(crate) struct Held4;
 
 impl Db {
     pub(crate) fn new(tables: Tables, bounds: Bounds) -> Db {
@@ -74,52 +70,20 @@ impl Db {
             intents: BTreeMap::new(),
             tables,
             bounds,
-            locks: BTreeMap::new(),
-            live: BTreeMap::new(),
-            next: 0,
+            locks: Locks::default(),
         }
     }
 
-    /// BEGIN.
-    pub(crate) fn begin(&mut self, now: i64) -> u64 {
-        self.next += 1;
-        self.live.insert(self.next, now);
-        self.next
-    }
-
-    /// Whether the server still knows it.
-    pub(crate) fn is_live(&self, txn: u64) -> bool {
-        self.live.contains_key(&txn)
-    }
-
-    /// COMMIT or ROLLBACK: its locks are free.
-    pub(crate) fn end(&mut self, txn: u64) {
-        self.live.remove(&txn);
-        self.locks.retain(|_, holder| *holder != txn);
-    }
-
-    /// Locks all, or waits for who idles too long.
-    pub(crate) fn lock(
+    /// Locks all, or none while somebody has one.
+    fn lock(
         &mut self,
         txn: u64,
         wanted: impl IntoIterator<Item = Lock>,
         now: i64,
-    ) -> Result<(), Held4> {
-        let wanted: BTreeSet<Lock> = wanted.into_iter().collect();
-        for lock in &wanted {
-            if matches!(lock, Lock::Stock(_)) && planted::is("stock_not_locked") {
-                continue;
-            }
-            let Some(&holder) = self.locks.get(lock).filter(|holder| **holder != txn) else { continue };
-            if now - self.live.get(&holder).copied().unwrap_or(now) < IDLE_IN_TRANSACTION_MS {
-                return Err(Held4);
-            }
-            self.end(holder);
-        }
-        let locked = |lock: &Lock| !(matches!(lock, Lock::Stock(_)) && planted::is("stock_not_locked"));
-        let wanted = wanted.into_iter().filter(locked);
-        self.locks.extend(wanted.map(|lock| (lock, txn)));
-        Ok(())
+    ) -> Result<(), Held> {
+        let unlocked = |lock: &Lock| matches!(lock, Lock::Stock(_)) && planted::is("stock_not_locked");
+        let wanted = wanted.into_iter().filter(|lock| !unlocked(lock)).collect();
+        self.locks.take(txn, wanted, now)
     }
 
     /// What the barrier says of these keys, as committed.
@@ -140,7 +104,7 @@ impl Db {
     }
 
     /// Locks and reads what a wave needs: rows that are there, in the order that everybody keeps.
-    pub(crate) fn load(&mut self, txn: u64, work: &[&Command], now: i64) -> Result<Business, Held4> {
+    pub(crate) fn load(&mut self, txn: u64, work: &[&Command], now: i64) -> Result<Business, Held> {
         let own: Vec<Key> = work.iter().map(|command| command.key()).collect();
         match &self.tables {
             Tables::Inventory { reservations, .. } => {
@@ -178,7 +142,7 @@ impl Db {
         txn: u64,
         keys: impl Iterator<Item = Key>,
         now: i64,
-    ) -> Result<Charges, Held4> {
+    ) -> Result<Charges, Held> {
         let Tables::Payment { charges } = &self.tables else { return Ok(Charges::default()) };
         let there: BTreeSet<Key> = keys.filter(|key| charges.contains_key(key)).collect();
         self.lock(txn, there.iter().cloned().map(Lock::Charge), now)?;
@@ -192,7 +156,7 @@ impl Db {
     }
 
     /// Inserts barrier rows as far as other transactions see it: waits for who inserts the same, and tells whether all are new.
-    pub(crate) fn insert(&mut self, txn: u64, rows: &[Row], now: i64) -> Result<bool, Held4> {
+    pub(crate) fn insert(&mut self, txn: u64, rows: &[Row], now: i64) -> Result<bool, Held> {
         self.lock(txn, rows.iter().map(|row| Lock::Barrier(row.key.clone(), row.slot)), now)?;
         let twice = rows.windows(2).any(|pair| (&pair[0].key, pair[0].slot) == (&pair[1].key, pair[1].slot));
         Ok(!twice && rows.iter().all(|row| !self.barrier.contains_key(&(row.key.clone(), row.slot))))
@@ -205,7 +169,7 @@ impl Db {
                 for (key, lines) in &wave.held {
                     let row = Reservation {
                         key: key.clone(),
-                        state: Held::Held,
+                        state: Stage::Held,
                         lines: lines.clone(),
                         held_at: 0,
                         ended_at: None,
@@ -223,7 +187,7 @@ impl Db {
                 }
                 let held = wave.held.iter().map(|(key, _)| Written::Ran(key.clone()));
                 let ended = wave.ended.iter().map(|(key, state)| match state {
-                    Held::LetGo => Written::Undone(key.clone()),
+                    Stage::LetGo => Written::Undone(key.clone()),
                     _ => Written::Committed(key.clone()),
                 });
                 let counted = changes.iter().map(|change| Written::Stock(change.sku.clone(), change.after));
@@ -255,7 +219,7 @@ impl Db {
         let Tables::Inventory { stock, .. } = &mut self.tables else { return Vec::new() };
         let mut written = Vec::new();
         for (sku, counters) in stock {
-            if !self.locks.contains_key(&Lock::Stock(sku.clone())) {
+            if !self.locks.is_held(&Lock::Stock(sku.clone())) {
                 counters.stocked += units;
                 counters.available += units;
                 counters.version += 1;

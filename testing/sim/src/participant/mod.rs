@@ -57,6 +57,10 @@ pub(crate) struct Node {
     pub instance: Uuid,
     /// It knows fewer actions.
     pub old: bool,
+    /// How far its clock is off, ms.
+    pub skew: i64,
+    /// For how long its monotonic clock stood still, ms.
+    pub stood: i64,
     pub claims: Vec<Claim>,
     waves: VecDeque<Vec<Item<Taken>>>,
     wave: Option<InWave>,
@@ -64,6 +68,10 @@ pub(crate) struct Node {
     pub(crate) settling: Vec<intent::resolve::Resolution>,
     pub(crate) settle: Option<Settling>,
     woken: bool,
+    /// It was woken while it was busy.
+    again: bool,
+    /// How long it waited for a lock last, ms.
+    wait: i64,
 }
 
 /// A wave under way.
@@ -103,6 +111,8 @@ impl Node {
             health: Health::default(),
             instance,
             old: false,
+            skew: 0,
+            stood: 0,
             claims: Vec::new(),
             waves: VecDeque::new(),
             wave: None,
@@ -110,6 +120,8 @@ impl Node {
             settling: Vec::new(),
             settle: None,
             woken: false,
+            again: false,
+            wait: 0,
         }
     }
 
@@ -118,7 +130,7 @@ impl Node {
         let wave = self.wave.take().and_then(|wave| wave.decided).map(|decided| decided.txn);
         let settle = self.settle.take().map(|settle| settle.txn);
         let health = std::mem::take(&mut self.health);
-        *self = Node { old: self.old, health, ..Node::new(instance) };
+        *self = Node { old: self.old, skew: self.skew, health, ..Node::new(instance) };
         wave.into_iter().chain(settle).collect()
     }
 }
@@ -157,8 +169,10 @@ impl World {
         let node = &mut service.nodes[n];
         node.woken = false;
         if node.wave.is_some() || !node.waves.is_empty() {
+            node.again = true;
             return;
         }
+        node.again = false;
         let blocked = service.silent_until.max(node.health.cut_bus_until);
         if blocked > now {
             node.woken = true;
@@ -178,6 +192,8 @@ impl World {
                 }
             }
         }
+        // There may be more.
+        node.again = deliveries.len() >= most || !buried.is_empty();
         for taken in buried {
             self.tally.add("dead letter: command");
             self.done(s, n, taken);
@@ -198,7 +214,9 @@ impl World {
             }
             None => {
                 node.wave = None;
-                self.wake_participant(s, n);
+                if node.again {
+                    self.wake_participant(s, n);
+                }
             }
         }
     }
@@ -237,13 +255,13 @@ impl World {
             return self.answer(s, n, answers);
         }
         let work = triage.work();
-        let txn = service.db.begin(now);
+        let txn = service.db.locks.begin(now);
         let mut domain = None;
         if !work.is_empty() {
             match service.db.load(txn, &work, now) {
                 Ok(business) => domain = Some(Any3 { business, fails }),
                 Err(_) => {
-                    service.db.end(txn);
+                    service.db.locks.end(txn);
                     node.wave = Some(wave);
                     return self.wait_for_lock(s, n, Step::Lock);
                 }
@@ -252,21 +270,22 @@ impl World {
         let plan = triage.decide(domain.as_mut());
         let moved = plan.failed_by_domain && wave.stored != service.db.look_up(commands.iter().copied());
         let inserted = if moved { Ok(false) } else { service.db.insert(txn, &plan.inserts, now) };
+        node.wait = if inserted.is_err() { node.wait } else { 0 };
         match inserted {
             Err(_) => {
-                service.db.end(txn);
+                service.db.locks.end(txn);
                 node.wave = Some(wave);
                 self.wait_for_lock(s, n, Step::Lock)
             }
             // Someone else was first: decided again.
             Ok(false) if !planted::is("lookup_decides") => {
                 self.tally.add("race: someone else was first");
-                service.db.end(txn);
+                service.db.locks.end(txn);
                 node.wave = Some(wave);
                 self.look(s, n)
             }
             Ok(_) if plan.is_read_only() => {
-                service.db.end(txn);
+                service.db.locks.end(txn);
                 let answers = wave.items.into_iter().zip(plan.answers).collect();
                 self.answer(s, n, answers)
             }
@@ -282,7 +301,11 @@ impl World {
 
     pub(crate) fn wait_for_lock(&mut self, s: usize, n: usize, step: Step) {
         self.tally.add("race: waited for a lock");
-        let delay = self.rng.between(1, 5);
+        // Not so often while somebody who stands still has it.
+        let wait = &mut self.services[s].nodes[n].wait;
+        *wait = (*wait * 2).clamp(5, 1_000);
+        let most = *wait;
+        let delay = self.rng.between(1, most);
         self.step(s, n, delay, step);
     }
 
@@ -300,7 +323,7 @@ impl World {
     }
 
     fn commit_wave(&mut self, s: usize, n: usize) {
-        let live = |world: &World, txn| world.services[s].db.is_live(txn);
+        let live = |world: &World, txn| world.services[s].db.locks.is_live(txn);
         let Some(mut wave) = self.services[s].nodes[n].wave.take() else { return };
         let Some(decided) = wave.decided.take() else { return };
         let met = decided.plan.touches.iter().all(|touch| {
@@ -310,7 +333,7 @@ impl World {
         let cut = self.services[s].nodes[n].health.database_wait(self.now).is_some();
         let failed = !live(self, decided.txn) || !met;
         if failed || cut || self.hits(Fault::Conflict) {
-            self.services[s].db.end(decided.txn);
+            self.services[s].db.locks.end(decided.txn);
             self.services[s].nodes[n].wave = Some(wave);
             return self.look(s, n);
         }
@@ -318,7 +341,7 @@ impl World {
         if !unknown || self.rng.chance(5_000) {
             self.apply(s, n, &wave.items, &decided);
         }
-        self.services[s].db.end(decided.txn);
+        self.services[s].db.locks.end(decided.txn);
         if unknown {
             // Nothing is said: it is decided again, and finds what it did.
             self.services[s].nodes[n].wave = Some(wave);
@@ -350,7 +373,8 @@ impl World {
             let call_after = if intent.calls > 0 { now + LEASE_MS } else { now };
             let name = (intent.key.clone(), intent.slot());
             due.push((name.clone(), call_after));
-            let row = Open { intent: intent.clone(), key_at: now, call_after, owner, answered: None };
+            let intent = intent.clone();
+            let row = Open { intent, since: now, key_at: now, call_after, owner, answered: None };
             service.db.intents.insert(name, row);
         }
         for touch in &decided.plan.touches {
@@ -371,6 +395,7 @@ impl World {
             None => Vec::new(),
         };
         self.oracle.wrote(s, &written);
+        self.judge_order(s, &written);
         for (name, at) in due {
             self.push(at - now, Event::Due { service: s, name, at });
         }
