@@ -24,7 +24,7 @@ mod port;
 mod postgres;
 
 pub use error::{Error, Result};
-pub use kafka::{Cluster, ClusterOptions, Jvm, Kafka, KafkaOptions};
+pub use kafka::{Cluster, ClusterOptions, Jvm, Kafka, KafkaOptions, await_kafka, kafka_settings};
 pub use place::home;
 pub use port::{free_port, free_ports};
 pub use postgres::{Postgres, PostgresOptions, install_postgres};

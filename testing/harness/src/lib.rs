@@ -1,5 +1,5 @@
-//! Servers and helpers for tests: addresses from the environment, else native ones; shared, or owned by a
-//! test that may kill them. Nothing else knows which.
+//! Servers and helpers for tests. The shared ones: addresses from the environment, else containers where an
+//! engine answers, else native ones; nothing else knows which. Those that a test owns, to kill them, are native.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -20,6 +20,8 @@
 //! Everything panics rather than returns errors: a test has nobody to hand them to.
 
 mod budget;
+mod choice;
+mod container;
 mod process;
 mod scratch;
 mod servers;

@@ -135,8 +135,9 @@ impl Cluster {
         self.at(listener, node).real
     }
 
-    /// Lets a node tell those who use this listener to connect to this port of 127.0.0.1, a proxy's, instead of its own.
-    /// Holds from the node's next start on.
+    /// Lets a node tell those who use this listener to connect to this port of 127.0.0.1, a proxy's, instead of
+    /// its own. Holds from the next start of every node on: voters are told to each other by configuration.
+    /// What a node connects to at itself is better left without a proxy.
     pub fn advertise(&mut self, listener: &str, node: u8, port: u16) {
         self.ports
             .get_mut(&(listener.to_owned(), node))
@@ -247,7 +248,9 @@ impl Cluster {
         self.children.get(&node).map_or(Ok(()), |child| child.signal(signal))
     }
 
-    /// SIGKILL. Returns when it is gone and reaped, so that a restart can follow.
+    /// SIGKILL. Returns when it is gone and reaped, so that a restart can follow. When all three were killed,
+    /// partitions come back when all three are back: Kafka trusts no log that was not closed while another
+    /// may have more.
     ///
     /// # Errors
     /// When the system refuses the signal.

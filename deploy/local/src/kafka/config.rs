@@ -92,6 +92,20 @@ impl Config {
         text
     }
 
+    /// The settings for a node that runs elsewhere, with folders of its own: in a container, whose network is
+    /// not this machine's.
+    fn elsewhere(&self) -> Vec<(String, String)> {
+        let text = self.text(Path::new(""));
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let settings = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| *name != "log.dirs");
+        let open = |(name, value): (&str, &str)| {
+            let everywhere = name == "listeners";
+            let value = if everywhere { value.replace("127.0.0.1", "0.0.0.0") } else { value.into() };
+            (name.to_owned(), value)
+        };
+        settings.map(open).collect()
+    }
+
     /// Writes it into a folder, whose `data` holds the logs; gives the path of the logging configuration.
     pub(super) fn write(&self, folder: &Path) -> Result<PathBuf> {
         let log4j = folder.join("log4j2.xml");
@@ -100,6 +114,13 @@ impl Config {
             .map_err(Error::io(format!("writing Kafka's configuration to {}", folder.display())))?;
         Ok(log4j)
     }
+}
+
+/// The settings of [`crate::Kafka`] for a broker that runs elsewhere and is reached at this port of 127.0.0.1,
+/// where it listens in its own network, too; for a container. Names as in `server.properties`.
+#[must_use]
+pub fn kafka_settings(port: u16, controller_port: u16) -> Vec<(String, String)> {
+    Config::alone(port, controller_port).elsewhere()
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {
@@ -127,5 +148,16 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
         assert!(text.ends_with("\nnum.io.threads=9\n"));
+    }
+
+    #[test]
+    fn elsewhere_it_listens_on_every_address_and_is_reached_on_ours() {
+        let settings = kafka_settings(20_001, 20_002);
+        let value =
+            |name: &str| settings.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        assert_eq!(value("listeners"), Some("PLAINTEXT://0.0.0.0:20001,CONTROLLER://0.0.0.0:20002"));
+        let advertised = "PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002";
+        assert_eq!(value("advertised.listeners"), Some(advertised));
+        assert_eq!((value("log.dirs"), value("num.io.threads")), (None, Some("4")));
     }
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use cluster::{Cluster, ClusterOptions};
+pub use config::kafka_settings;
+pub use ready::await_kafka;
 
 use crate::child::{Child, Signal};
 use crate::port::wait_free;

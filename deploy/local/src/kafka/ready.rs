@@ -22,8 +22,20 @@ impl ClientContext for Silent {
 
 impl ConsumerContext for Silent {}
 
+/// Waits until a Kafka of one node that somebody else started answers at this address as a live broker.
+///
+/// # Errors
+/// [`Error::Timeout`] after `limit`.
+pub async fn await_kafka(servers: &str, limit: Duration) -> Result<()> {
+    await_answer(servers, 1, None, limit).await
+}
+
 /// Waits until the node's broker answers and is live, has ended, or the time is over.
 pub(super) async fn await_metadata(servers: &str, node: u8, child: &Child, limit: Duration) -> Result<()> {
+    await_answer(servers, node, Some(child), limit).await
+}
+
+async fn await_answer(servers: &str, node: u8, child: Option<&Child>, limit: Duration) -> Result<()> {
     let client: BaseConsumer<Silent> = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("reconnect.backoff.ms", "20")
@@ -32,7 +44,9 @@ pub(super) async fn await_metadata(servers: &str, node: u8, child: &Child, limit
     let client = std::sync::Arc::new(client);
     let end = Instant::now() + limit;
     loop {
-        if let Some(status) = child.try_wait()? {
+        if let Some(child) = child
+            && let Some(status) = child.try_wait()?
+        {
             let what = format!("Kafka at {servers} ended before it was ready");
             return Err(Error::Failed { what, status: status.to_string(), log: child.tail() });
         }
@@ -47,7 +61,11 @@ pub(super) async fn await_metadata(servers: &str, node: u8, child: &Child, limit
         }
         if Instant::now() >= end {
             let what = format!("Kafka at {servers} answered no metadata request");
-            return Err(Error::Timeout { what, seconds: limit.as_secs(), log: child.tail() });
+            return Err(Error::Timeout {
+                what,
+                seconds: limit.as_secs(),
+                log: child.map(Child::tail).unwrap_or_default(),
+            });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -12,8 +12,8 @@ use skald_local::{Cluster, ClusterOptions};
 
 use crate::folder;
 
-const TOPIC: &str = "orders";
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const TOPIC: &str = "orders";
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 async fn three() -> Cluster {
     let options = ClusterOptions::new(folder("cluster")).listener("SHOP");
@@ -24,7 +24,7 @@ async fn three() -> Cluster {
     cluster
 }
 
-fn producer(cluster: &Cluster, patience: Duration) -> FutureProducer {
+pub(crate) fn producer(cluster: &Cluster, patience: Duration) -> FutureProducer {
     ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap("SHOP"))
         .set("enable.idempotence", "true")
@@ -35,13 +35,13 @@ fn producer(cluster: &Cluster, patience: Duration) -> FutureProducer {
 
 /// What was said to be kept, and what was not.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     kept: BTreeSet<String>,
     unsure: BTreeSet<String>,
 }
 
 impl Told {
-    async fn send(&mut self, producer: &FutureProducer, name: &str) -> usize {
+    pub(crate) async fn send(&mut self, producer: &FutureProducer, name: &str) -> usize {
         let mut kept = 0;
         for number in 0..50 {
             let value = format!("{name}-{number}");

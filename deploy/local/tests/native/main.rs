@@ -2,6 +2,7 @@
 
 mod cluster;
 mod kafka;
+mod links;
 mod orphans;
 mod postgres;
 
