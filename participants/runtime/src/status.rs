@@ -6,14 +6,17 @@ use skald_kit::pg::{Class, classify};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-/// Collects what is wrong with a request, so that one answer shows all of it.
+/// Fields that are named at most: what is told goes into a header, and clients take headers of 16 KiB.
+const MOST: usize = 25;
+
+/// Collects what is wrong with a request, so that one answer shows all of it, or the first 25.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<FieldViolation>);
 
 impl Fields {
     /// Reports `field` unless `ok`.
     pub fn check(&mut self, ok: bool, field: &str, description: &str) {
-        if !ok {
+        if !ok && self.0.len() < MOST {
             self.0.push(FieldViolation::new(field, description));
         }
     }

@@ -11,14 +11,21 @@ use crate::{job::Reply, store::definition::Freeze};
 /// When to come back after RESOURCE_EXHAUSTED.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Bad fields, all of them.
+/// Bad fields that are named at most: what is told goes into a header, and clients take headers of 16 KiB.
+const MOST: usize = 25;
+/// Characters of a field's name, and of what is wrong with it: both may quote the request.
+const LONGEST: usize = 128;
+
+/// Bad fields: all of them, or the first 25.
 #[derive(Debug, Default)]
 pub struct BadFields(Vec<FieldViolation>);
 
 impl BadFields {
     /// Notes a bad field.
     pub fn add(&mut self, field: impl Into<String>, wrong: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, wrong));
+        if self.0.len() < MOST {
+            self.0.push(FieldViolation::new(shortened(&field.into()), shortened(&wrong.into())));
+        }
     }
 
     /// Notes a bad field unless `ok`.
@@ -46,6 +53,11 @@ impl BadFields {
     }
 }
 
+/// The beginning of a text that somebody made up.
+pub fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
 /// Too much is under way.
 pub fn overloaded(what: &str) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
@@ -66,7 +78,7 @@ pub fn unavailable() -> Status {
 
 /// There is no such saga or order.
 pub fn not_found(what: &str, id: &str) -> Status {
-    Status::not_found(format!("there is no {what} {id}"))
+    Status::not_found(format!("there is no {what} {}", shortened(id)))
 }
 
 /// Its state does not allow it: FAILED_PRECONDITION with google.rpc.PreconditionFailure, whose one violation has the
