@@ -53,7 +53,11 @@ impl Grpc {
 impl Validate for Grpc {
     fn validate(&self, problems: &mut Problems) {
         let mut range = |field, value: u32, most: u32| {
-            problems.check((1..=most).contains(&value), field, format!("is {value}; allowed are 1 to {most}"));
+            problems.check(
+                (1..=most).contains(&value),
+                field,
+                format!("is {value}; allowed are 1 to {most}"),
+            );
         };
         range("max_connections", self.max_connections, 1_000_000);
         range("max_streams", self.max_streams, 100_000);

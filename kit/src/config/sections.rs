@@ -131,9 +131,13 @@ impl Validate for Kafka {
 }
 
 /// Words in the names of librdkafka's properties whose values nobody should see: passwords, keys, tokens and what makes them.
-const HIDDEN_PROPERTIES: &[&str] = &["password", "secret", "passphrase", "pem", "key", "token", "oauthbearer", "jaas"];
+const HIDDEN_PROPERTIES: &[&str] =
+    &["password", "secret", "passphrase", "pem", "key", "token", "oauthbearer", "jaas"];
 
-fn without_secrets<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+fn without_secrets<S: Serializer>(
+    properties: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let hidden = |name: &str| HIDDEN_PROPERTIES.iter().any(|word| name.to_ascii_lowercase().contains(word));
     let shown = |(name, value)| if hidden(name) { (name, "***") } else { (name, value) };
     serializer.collect_map(properties.iter().map(|(name, value)| shown((name.as_str(), value.as_str()))))

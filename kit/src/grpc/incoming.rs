@@ -46,7 +46,11 @@ fn places(most: u32) -> usize {
     let files = limit.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let room = files.saturating_sub(OTHER_FILES).max(16);
     if room < most {
-        tracing::info!(files, connections = room, "fewer gRPC connections than grpc.max_connections, for `ulimit -n` allows no more");
+        tracing::info!(
+            files,
+            connections = room,
+            "fewer gRPC connections than grpc.max_connections, for `ulimit -n` allows no more"
+        );
     }
     room.min(most)
 }
@@ -102,7 +106,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = to.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, to);
         if let Some((_, missing)) = &mut self.hello {

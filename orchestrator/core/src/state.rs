@@ -354,6 +354,8 @@ pub fn decode(format: u32, bytes: &[u8]) -> Result<State, Unreadable> {
 const MOST: u32 = i32::MAX as u32;
 /// Times end in the year 287396, ms. A transition adds 38 days to them.
 const LAST: i64 = 1 << 53;
+/// No input is taken at a later time, ms: what follows from it stays readable.
+pub(crate) const LAST_INPUT: i64 = LAST / 2;
 
 /// A field that has what no saga of ours comes to.
 fn beyond(state: &State) -> Option<&'static str> {

@@ -174,9 +174,8 @@ fn start_rooms(
     let served =
         [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME, AdminServiceServer::<Desk>::NAME];
     let descriptors = skald_proto::descriptors_of(&served);
-    tasks.spawn(
-        "grpc",
-        async move { grpc::serve_on(listener, None, &limits, routes, &[descriptors], health, stop).await },
-    );
+    tasks.spawn("grpc", async move {
+        grpc::serve_on(listener, None, &limits, routes, &[descriptors], health, stop).await
+    });
     Ok(())
 }

@@ -28,8 +28,16 @@ pub(crate) const TARGET: Target = Target {
     run,
     seeds,
     words: &[
-        "reserve", "release", "commit", "charge", "refund", "type.googleapis.com/skald.order.v1.OrderInput",
-        "t/skald.inventory.v1.Reserved", "t/skald.order.v1.PaymentMethod", "0192f0c1-2345-7abc-8def-0123456789ab", "EUR",
+        "reserve",
+        "release",
+        "commit",
+        "charge",
+        "refund",
+        "type.googleapis.com/skald.order.v1.OrderInput",
+        "t/skald.inventory.v1.Reserved",
+        "t/skald.order.v1.PaymentMethod",
+        "0192f0c1-2345-7abc-8def-0123456789ab",
+        "EUR",
     ],
 };
 
@@ -65,7 +73,11 @@ fn run(bytes: &[u8]) {
     for answer in plan.answers.iter().flatten() {
         let size = wire::Outcome { answer: Some(answer.clone()), ..Default::default() }.encoded_len();
         assert!(size <= ANSWER, "an answer of {size} bytes");
-        assert_eq!(plan.inserts.is_empty(), matches!(answer, Answer::Failed(_)), "verdicts are stored, failures are not");
+        assert_eq!(
+            plan.inserts.is_empty(),
+            matches!(answer, Answer::Failed(_)),
+            "verdicts are stored, failures are not"
+        );
     }
     for row in &plan.inserts {
         assert_eq!(row.key, command.key(), "a command writes its own rows");
@@ -114,7 +126,10 @@ fn storable(what: &str, text: &str) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let any = |url: &str, value: Vec<u8>| prost_types::Any { type_url: format!("type.googleapis.com/{url}"), value };
+    let any = |url: &str, value: Vec<u8>| prost_types::Any {
+        type_url: format!("type.googleapis.com/{url}"),
+        value,
+    };
     let line = |sku: &str, quantity| OrderLine { sku: sku.into(), quantity, ..Default::default() };
     let order = OrderInput {
         customer_id: "c".into(),
@@ -127,13 +142,20 @@ fn seeds() -> Vec<Vec<u8>> {
     let input = any(&OrderInput::full_name(), order.encode_to_vec());
     let reserved = Reserved { step: "reserve".into(), epoch: 1, units: 2 };
     let needs = vec![
-        wire::StepResult { step: "reserve".into(), result: Some(any(&Reserved::full_name(), reserved.encode_to_vec())) },
+        wire::StepResult {
+            step: "reserve".into(),
+            result: Some(any(&Reserved::full_name(), reserved.encode_to_vec())),
+        },
         wire::StepResult {
             step: "pay".into(),
-            result: Some(any(&PaymentMethod::full_name(), PaymentMethod { token: "tok".into() }.encode_to_vec())),
+            result: Some(any(
+                &PaymentMethod::full_name(),
+                PaymentMethod { token: "tok".into() }.encode_to_vec(),
+            )),
         },
     ];
-    let actions = [("reserve", 0), ("release", 0), ("commit", 0), ("charge", 2), ("refund", 2), ("nonsense", 0)];
+    let actions =
+        [("reserve", 0), ("release", 0), ("commit", 0), ("charge", 2), ("refund", 2), ("nonsense", 0)];
     let mut seeds = Vec::new();
     for verb in [Verb::Run, Verb::Undo, Verb::SealRun, Verb::SealUndo] {
         for (action, flags) in actions {

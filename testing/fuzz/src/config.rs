@@ -16,10 +16,32 @@ pub(crate) const TARGET: Target = Target {
     run,
     seeds,
     words: &[
-        "S3CR3T", "[postgres]\n", "url = ", "[kafka]\n", "bootstrap_servers = ", "properties = { \"sasl.password\" = \"S3CR3T\" }",
-        "[kafka.properties]\n", "\"ssl.key.pem\" = ", "[listen]\n", "grpc = ", "[participants]\n", "payment = ", "transport = ",
-        "[driver]\n", "resend_gaps_ms = [", "SKALD_POSTGRES__URL=", "SKALD_KAFKA__PROPERTIES=", "SKALD_KAFKA=", "SKALD_POSTGRES=",
-        "postgres://u:S3CR3T@h/d", "\n---\n", "[tls]\n", "[gateway]\n", "[breaker]\n", "'''", "\"\"\"",
+        "S3CR3T",
+        "[postgres]\n",
+        "url = ",
+        "[kafka]\n",
+        "bootstrap_servers = ",
+        "properties = { \"sasl.password\" = \"S3CR3T\" }",
+        "[kafka.properties]\n",
+        "\"ssl.key.pem\" = ",
+        "[listen]\n",
+        "grpc = ",
+        "[participants]\n",
+        "payment = ",
+        "transport = ",
+        "[driver]\n",
+        "resend_gaps_ms = [",
+        "SKALD_POSTGRES__URL=",
+        "SKALD_KAFKA__PROPERTIES=",
+        "SKALD_KAFKA=",
+        "SKALD_POSTGRES=",
+        "postgres://u:S3CR3T@h/d",
+        "\n---\n",
+        "[tls]\n",
+        "[gateway]\n",
+        "[breaker]\n",
+        "'''",
+        "\"\"\"",
     ],
 };
 
@@ -37,7 +59,8 @@ fn run(bytes: &[u8]) {
         let named = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         named && name.starts_with("SKALD_") && !value.contains('\0')
     };
-    let variables: Vec<(&str, &str)> = variables.lines().filter_map(|line| line.split_once('=')).filter(settable).collect();
+    let variables: Vec<(&str, &str)> =
+        variables.lines().filter_map(|line| line.split_once('=')).filter(settable).collect();
     let given = Given { file, variables };
     match whose % 3 {
         0 => given.judge::<skald_server::Config>(),
@@ -59,10 +82,13 @@ impl Given<'_> {
             Err(error) => error.to_string(),
         };
         assert!(!said.is_empty(), "a refusal says why");
-        let given = self.file.len() + self.variables.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let given = self.file.len()
+            + self.variables.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         assert!(said.len() <= WORDS + 8 * given, "{} bytes are said", said.len());
         if !self.is_a_key() {
-            let leak = said.lines().find(|line| line.contains(SECRET) && !QUOTED.iter().any(|key| line.starts_with(key)));
+            let leak = said
+                .lines()
+                .find(|line| line.contains(SECRET) && !QUOTED.iter().any(|key| line.starts_with(key)));
             assert_eq!(leak, None, "a value stands in a message");
         }
     }
@@ -86,7 +112,9 @@ impl Given<'_> {
     fn is_a_key(&self) -> bool {
         let key = |text: &str| {
             let behind = text.split(SECRET).skip(1).map(|rest| {
-                rest.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '"' | '\'' | ' ' | '\\'))
+                rest.trim_start_matches(|c: char| {
+                    c.is_alphanumeric() || matches!(c, '_' | '-' | '"' | '\'' | ' ' | '\\')
+                })
             });
             behind.into_iter().any(|rest| rest.starts_with(['=', '.', ']', ':']))
         };
@@ -116,10 +144,18 @@ fn seeds() -> Vec<Vec<u8>> {
     let server = "[driver]\nworkers = 2\nbatch = 512\nresend_gaps_ms = [2000, 5000]\n[audit]\nrows_per_second = 2000.0\n[participants]\n\
          payment = \"p:1\"\ninventory = { address = \"i:1,j:2\", transport = \"grpc\", keepalive_seconds = 5 }\n";
     vec![
-        of(0, &format!("{sections}{server}\n---\nSKALD_POSTGRES__URL=postgres://u:S3CR3T@h/d\nSKALD_DRIVER__BATCH=9\n")),
+        of(
+            0,
+            &format!(
+                "{sections}{server}\n---\nSKALD_POSTGRES__URL=postgres://u:S3CR3T@h/d\nSKALD_DRIVER__BATCH=9\n"
+            ),
+        ),
         of(1, &format!("{sections}[commands]\nkafka = true\ngrpc = false\n")),
         of(2, &format!("{sections}[calls]\nconcurrency = 8\ntimeout_ms = 1000\n")),
-        of(0, "\n---\nSKALD_KAFKA__PROPERTIES={\"sasl.password\"=\"S3CR3T\"}\nSKALD_OTLP__SAMPLE_RATIO=0.5\n"),
+        of(
+            0,
+            "\n---\nSKALD_KAFKA__PROPERTIES={\"sasl.password\"=\"S3CR3T\"}\nSKALD_OTLP__SAMPLE_RATIO=0.5\n",
+        ),
         // Once quoted in the message: a string that doesn't end, and values where something else belongs.
         of(0, "[postgres]\nurl = \"postgres://u:S3CR3T@h/d\n"),
         of(0, "postgres = \"postgres://u:S3CR3T@h/d\"\n"),

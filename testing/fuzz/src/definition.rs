@@ -11,10 +11,35 @@ pub(crate) const TARGET: Target = Target {
     run,
     seeds,
     words: &[
-        "name = ", "version = ", "input = ", "stages = [", "max_age = ", "[[step]]", "signal = true", "participant = ",
-        "action = ", "undo = ", "no_effect = true", "pivot = true", "after = [", "needs = [", "stage = ", "deadline = ",
-        "on_deadline = ", "on_rejected = \"park\"", "retry = {", "first = ", "factor = ", "max = ", "attempts = ", "slow = ",
-        "[reasons]", "30m", "38days", "nan", "1e400",
+        "name = ",
+        "version = ",
+        "input = ",
+        "stages = [",
+        "max_age = ",
+        "[[step]]",
+        "signal = true",
+        "participant = ",
+        "action = ",
+        "undo = ",
+        "no_effect = true",
+        "pivot = true",
+        "after = [",
+        "needs = [",
+        "stage = ",
+        "deadline = ",
+        "on_deadline = ",
+        "on_rejected = \"park\"",
+        "retry = {",
+        "first = ",
+        "factor = ",
+        "max = ",
+        "attempts = ",
+        "slow = ",
+        "[reasons]",
+        "30m",
+        "38days",
+        "nan",
+        "1e400",
     ],
 };
 
@@ -30,7 +55,11 @@ fn run(bytes: &[u8]) {
         Ok(read) => read,
         Err(error) => {
             let said = error.to_string();
-            assert!(!said.is_empty() && said.len() <= WORDS + 8 * text.len(), "{} bytes are said", said.len());
+            assert!(
+                !said.is_empty() && said.len() <= WORDS + 8 * text.len(),
+                "{} bytes are said",
+                said.len()
+            );
             return;
         }
     };
@@ -69,7 +98,8 @@ fn used(definition: &Definition) {
 
 /// The saga after its first input.
 fn started(definition: &Definition, mut state: State) -> State {
-    let cx = skald_core::machine::Context { saga: golden().stands[0].saga, definition, now: 1_700_000_000_000 };
+    let cx =
+        skald_core::machine::Context { saga: golden().stands[0].saga, definition, now: 1_700_000_000_000 };
     let started = skald_core::Input::Started(skald_core::input::Started::default());
     skald_core::advance(cx, &mut state, &started).expect("a saga can start");
     state

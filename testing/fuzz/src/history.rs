@@ -2,7 +2,10 @@
 
 use skald_core::{Input, input};
 
-use crate::{Target, golden::{fold, golden}};
+use crate::{
+    Target,
+    golden::{fold, golden},
+};
 
 pub(crate) const TARGET: Target = Target {
     name: "history",
@@ -43,7 +46,9 @@ fn run(bytes: &[u8]) {
 fn seeds() -> Vec<Vec<u8>> {
     let stands = golden().stands.iter().enumerate();
     let rows = stands.filter_map(|(n, stand)| stand.next.as_ref().map(|row| (n, row)));
-    let seed = |n: usize, at: i64, input: &[u8]| [&(n as u16).to_le_bytes()[..], &at.to_le_bytes(), input].concat();
+    let seed =
+        |n: usize, at: i64, input: &[u8]| [&(n as u16).to_le_bytes()[..], &at.to_le_bytes(), input].concat();
     // At its time, and at the end of all time.
-    rows.flat_map(|(n, row)| [seed(n, row.at, &row.input), seed(n, i64::MAX - (n as i64), &row.input)]).collect()
+    rows.flat_map(|(n, row)| [seed(n, row.at, &row.input), seed(n, i64::MAX - (n as i64), &row.input)])
+        .collect()
 }

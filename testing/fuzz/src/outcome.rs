@@ -8,14 +8,28 @@ use skald_core::{
 use skald_proto::participant::v1 as wire;
 use skald_server::bus::wire::{MAX_RESULT, outcome};
 
-use crate::{Target, golden::{fold, golden}};
+use crate::{
+    Target,
+    golden::{fold, golden},
+};
 
 pub(crate) const TARGET: Target = Target {
     name: "outcome",
     about: "a participant's answer: bytes become an input of a saga, or a dead letter with a reason",
     run,
     seeds,
-    words: &["reserve", "release", "charge", "refund", "commit", "pay", "fulfil", "OUT_OF_STOCK", "UNRESOLVED", "POISONED"],
+    words: &[
+        "reserve",
+        "release",
+        "charge",
+        "refund",
+        "commit",
+        "pay",
+        "fulfil",
+        "OUT_OF_STOCK",
+        "UNRESOLVED",
+        "POISONED",
+    ],
 };
 
 /// The longest reason, bytes: it becomes a header beside the message, and both must fit into one record.
@@ -40,7 +54,11 @@ fn run(bytes: &[u8]) {
     };
     assert!(result.is_none_or(|result| result.value.len() <= MAX_RESULT), "a result beyond the bound");
     let input = Input::Outcome(outcome);
-    assert_eq!(input::decode(&input::encode(&input)).expect("readable"), input, "what is stored is what came");
+    assert_eq!(
+        input::decode(&input::encode(&input)).expect("readable"),
+        input,
+        "what is stored is what came"
+    );
     fold(stand, stand.state.now + 1000, &input);
 }
 
@@ -50,12 +68,21 @@ fn seeds() -> Vec<Vec<u8>> {
     let any = prost_types::Any { type_url: "t/skald.inventory.v1.Reserved".into(), value: vec![10, 1, 97] };
     let answers = [
         Succeeded(wire::Succeeded { result: Some(any.clone()) }),
-        Rejected(wire::Rejected { code: "OUT_OF_STOCK".into(), message: "no".into(), detail: Some(any.clone()) }),
+        Rejected(wire::Rejected {
+            code: "OUT_OF_STOCK".into(),
+            message: "no".into(),
+            detail: Some(any.clone()),
+        }),
         Sealed(wire::Sealed {}),
         Undone(wire::Undone { result: Some(any) }),
         NothingToUndo(wire::NothingToUndo {}),
         Fenced(wire::Fenced {}),
-        Failed(wire::Failed { code: "UNAVAILABLE".into(), message: "later".into(), retryable: true, retry_after_ms: 9 }),
+        Failed(wire::Failed {
+            code: "UNAVAILABLE".into(),
+            message: "later".into(),
+            retryable: true,
+            retry_after_ms: 9,
+        }),
         Failed(wire::Failed { code: "UNRESOLVED".into(), ..Default::default() }),
     ];
     let mut seeds = Vec::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skald_core::machine::Refused;
+use skald_kit::pg::{Class, classify};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
@@ -65,8 +66,22 @@ pub fn overloaded(what: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
-/// The database is away: reads.
+/// A read, or a change of little, that failed: the database is away, somebody else was first, or it can't be asked that, for a
+/// text has a NUL.
 pub fn unreadable(error: &sqlx::Error) -> Status {
+    let code = error.as_database_error().and_then(|error| error.code());
+    if code.is_some_and(|code| code.starts_with("22")) {
+        tracing::debug!(%error, "a read with a value that PostgreSQL does not take");
+        return Status::invalid_argument(
+            "a value can't be looked for: it has a NUL, or is beyond its bounds",
+        );
+    }
+    if classify(error, &[]) == Class::Conflict {
+        tracing::debug!(%error, "two at once");
+        return Status::aborted(
+            "somebody else did the same at the same time; nothing was changed, look again",
+        );
+    }
     tracing::warn!(%error, "a read failed");
     Status::unavailable("the database does not answer; try again")
 }

@@ -19,7 +19,8 @@ fn every_target_stands_its_seeds_and_its_corpus() {
         for (n, seed) in seeds.iter().enumerate() {
             stands(target, &format!("seed {n}"), seed);
         }
-        let corpus = corpus::read(target).unwrap_or_else(|e| panic!("{}: {e}", corpus::file(target).display()));
+        let corpus =
+            corpus::read(target).unwrap_or_else(|e| panic!("{}: {e}", corpus::file(target).display()));
         assert!(corpus.len() >= 100, "{}: {} inputs", target.name, corpus.len());
         for (n, bytes) in corpus.iter().enumerate() {
             stands(target, &format!("input {n} of its corpus"), bytes);
@@ -54,7 +55,8 @@ fn corpora_are_small() {
 #[test]
 fn a_promise_that_is_broken_is_seen() {
     let golden = golden::golden();
-    let mut stand = golden.stands.iter().find(|stand| stand.state.version == 1).expect("a saga that has begun").clone();
+    let mut stand =
+        golden.stands.iter().find(|stand| stand.state.version == 1).expect("a saga that has begun").clone();
     let input = skald_core::input::decode(&stand.next.as_ref().expect("a row").input).expect("golden");
     let folds = |stand: &golden::Stand| catch_unwind(|| golden::fold(stand, stand.state.now, &input)).is_ok();
     assert!(folds(&stand));

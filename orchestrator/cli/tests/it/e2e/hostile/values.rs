@@ -111,7 +111,13 @@ impl Filler<'_> {
         for field in descriptor.fields() {
             // Of a choice one, or none.
             let choice = field.containing_oneof().map_or(1, |oneof| oneof.fields().len());
-            let left_out = if depth >= DEPTH { 100 } else if choice > 1 { 100 - 90 / choice } else { 10 };
+            let left_out = if depth >= DEPTH {
+                100
+            } else if choice > 1 {
+                100 - 90 / choice
+            } else {
+                10
+            };
             if !self.random.percent(left_out) {
                 let value = self.field(&field, depth);
                 message.set_field(&field, value);
@@ -130,7 +136,11 @@ impl Filler<'_> {
         let many = self.random.percent(self.hostile / 4);
         let n = if many { self.random.pick(&[101, 1001, 5000]) } else { self.random.below(4) };
         let small = !matches!(field.kind(), Kind::Message(_)) || n < 1000;
-        Value::List((0..if small { n } else { 1001 }).map(|_| self.value(field, depth + if many { 3 } else { 0 })).collect())
+        Value::List(
+            (0..if small { n } else { 1001 })
+                .map(|_| self.value(field, depth + if many { 3 } else { 0 }))
+                .collect(),
+        )
     }
 
     fn value(&mut self, field: &FieldDescriptor, depth: usize) -> Value {
@@ -157,15 +167,42 @@ impl Filler<'_> {
 
     fn integer(&mut self, hostile: bool) -> i64 {
         const EXTREMES: &[i64] = &[
-            -1, i64::MAX, i64::MIN, i32::MAX as i64, i32::MIN as i64, i32::MAX as i64 + 1, 65_536, 1 << 40, -(1 << 40), 1_000_001,
-            253_402_300_800, -62_135_596_801, 315_576_000_001, 1_000_000_000, 999_999_999, i64::MAX / 1000, i64::MIN / 1000 - 1,
+            -1,
+            i64::MAX,
+            i64::MIN,
+            i32::MAX as i64,
+            i32::MIN as i64,
+            i32::MAX as i64 + 1,
+            65_536,
+            1 << 40,
+            -(1 << 40),
+            1_000_001,
+            253_402_300_800,
+            -62_135_596_801,
+            315_576_000_001,
+            1_000_000_000,
+            999_999_999,
+            i64::MAX / 1000,
+            i64::MIN / 1000 - 1,
         ];
-        if hostile { self.random.pick(EXTREMES) } else { self.random.pick(&[0, 1, 1, 2, 3, 4, 5, 7, 50, 100, 500, 1000]) }
+        if hostile {
+            self.random.pick(EXTREMES)
+        } else {
+            self.random.pick(&[0, 1, 1, 2, 3, 4, 5, 7, 50, 100, 500, 1000])
+        }
     }
 
     fn double(&mut self, hostile: bool) -> f64 {
         match hostile {
-            true => self.random.pick(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -0.0, f64::MAX, f64::MIN_POSITIVE]),
+            true => self.random.pick(&[
+                f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                -1.0,
+                -0.0,
+                f64::MAX,
+                f64::MIN_POSITIVE,
+            ]),
             false => self.random.pick(&[0.0, 0.5, 1.0, 10.0, 1000.0]),
         }
     }
@@ -178,10 +215,20 @@ impl Filler<'_> {
     /// A type that is known or is not, and bytes that are of it or are not.
     fn any(&mut self, any: &mut DynamicMessage) {
         let types = [
-            "type.googleapis.com/skald.order.v1.OrderInput", "t/skald.order.v1.PaymentMethod", "t/skald.inventory.v1.Reserved",
-            "", "skald.order.v1.OrderInput", "/", "t/no.such.Type", "t/google.protobuf.Any",
+            "type.googleapis.com/skald.order.v1.OrderInput",
+            "t/skald.order.v1.PaymentMethod",
+            "t/skald.inventory.v1.Reserved",
+            "",
+            "skald.order.v1.OrderInput",
+            "/",
+            "t/no.such.Type",
+            "t/google.protobuf.Any",
         ];
-        let url = if self.random.percent(self.hostile) { self.hostile_text() } else { self.random.pick(&types).to_owned() };
+        let url = if self.random.percent(self.hostile) {
+            self.hostile_text()
+        } else {
+            self.random.pick(&types).to_owned()
+        };
         let value = if self.random.percent(50) { Vec::new() } else { self.bytes() };
         any.set_field_by_name("type_url", Value::String(url));
         any.set_field_by_name("value", Value::Bytes(value.into()));
@@ -189,17 +236,25 @@ impl Filler<'_> {
 
     /// What fits a field of this name.
     fn text(&mut self, name: &str) -> String {
-        let own = |random: &mut Random| Uuid::from_u128((u128::from(random.next()) << 64) | u128::from(random.next()));
+        let own = |random: &mut Random| {
+            Uuid::from_u128((u128::from(random.next()) << 64) | u128::from(random.next()))
+        };
         match name {
             "saga_id" if self.strangers => Uuid::now_v7().to_string(),
-            "request_id" | "idempotency_key" | "client_ref" if !self.random.percent(10) => own(self.random).to_string(),
+            "request_id" | "idempotency_key" | "client_ref" if !self.random.percent(10) => {
+                own(self.random).to_string()
+            }
             "page_token" if self.random.percent(70) => String::new(),
-            "actor" | "reason" | "note" | "evidence" | "customer_id" => self.random.pick(&["op", "because", "customer"]).to_owned(),
+            "actor" | "reason" | "note" | "evidence" | "customer_id" => {
+                self.random.pick(&["op", "because", "customer"]).to_owned()
+            }
             "sku" => self.random.pick(&["TEA", "POT", "RARE", "LAST", "NONE"]).to_owned(),
             "currency" => "EUR".to_owned(),
             "participant" | "parked_participant" => self.random.pick(&["inventory", "payment"]).to_owned(),
             "definition" => "order".to_owned(),
-            "step" | "parked_step" => self.random.pick(&["reserve", "pay", "charge", "fulfil", "commit"]).to_owned(),
+            "step" | "parked_step" => {
+                self.random.pick(&["reserve", "pay", "charge", "fulfil", "commit"]).to_owned()
+            }
             "action" => self.random.pick(&["reserve", "release", "charge", "refund", "commit"]).to_owned(),
             "payment_token" | "token" => self.random.pick(&["tok_ok", "tok_declined", "tok_slow"]).to_owned(),
             _ => match self.learned.one(name, self.random) {
@@ -243,5 +298,6 @@ impl Filler<'_> {
 
 /// What was sent, for whoever must look: long texts are cut.
 pub(super) fn shown(message: &DynamicMessage) -> String {
-    format!("{} {message:?}", message.descriptor().name()).chars().take(1500).collect()
+    let json = serde_json::to_string(message).unwrap_or_else(|error| error.to_string());
+    format!("{} {json}", message.descriptor().name()).chars().take(1500).collect()
 }

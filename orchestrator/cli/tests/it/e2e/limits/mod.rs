@@ -11,7 +11,9 @@ use futures::{StreamExt as _, future::join_all};
 use rustix::process::{Pid, Resource::Nofile, Rlimit, prlimit};
 use skald_proto::{
     inventory::v1::{GetStockRequest, inventory_service_client::InventoryServiceClient},
-    order::v1::{OrderStatus, WatchOrderRequest, WatchOrderResponse, order_service_client::OrderServiceClient},
+    order::v1::{
+        OrderStatus, WatchOrderRequest, WatchOrderResponse, order_service_client::OrderServiceClient,
+    },
     saga::v1::{HistoryRequest, StartRequest, saga_service_client::SagaServiceClient},
 };
 use tonic::{Code, Streaming, transport::Channel};
@@ -65,16 +67,22 @@ async fn ten_thousand_connections_and_streams_wait_and_others_are_served() {
     for _ in 0..STREAMS / PER_CONNECTION {
         let client = OrderServiceClient::new(server.channel());
         let watch = |mut client: OrderServiceClient<Channel>| async move {
-            let mut stream = client.watch_order(WatchOrderRequest { order_id: id.to_string() }).await?.into_inner();
+            let mut stream =
+                client.watch_order(WatchOrderRequest { order_id: id.to_string() }).await?.into_inner();
             stream.message().await?.expect("what stands");
             Ok::<_, tonic::Status>(stream)
         };
-        let streams = futures::stream::iter(0..PER_CONNECTION).map(|_| watch(client.clone())).buffer_unordered(64);
-        watched.extend(streams.collect::<Vec<_>>().await.into_iter().map(|stream| stream.expect("it is watched")));
+        let streams =
+            futures::stream::iter(0..PER_CONNECTION).map(|_| watch(client.clone())).buffer_unordered(64);
+        watched.extend(
+            streams.collect::<Vec<_>>().await.into_iter().map(|stream| stream.expect("it is watched")),
+        );
     }
     served(&shop).await;
     let streaming = memory(server.pid());
-    println!("{before} MiB, {connected} with {CONNECTIONS} connections, {streaming} with {STREAMS} streams too");
+    println!(
+        "{before} MiB, {connected} with {CONNECTIONS} connections, {streaming} with {STREAMS} streams too"
+    );
     assert!(streaming - connected < 600, "{connected} MiB before, {streaming} MiB with {STREAMS} streams");
 
     // They were not forgotten.
@@ -134,7 +142,10 @@ async fn who_sends_too_much_or_does_not_read_costs_a_bounded_amount() {
     let large = |key: usize, bytes: usize| StartRequest {
         definition: "order".into(),
         idempotency_key: format!("large {key}"),
-        input: Some(prost_types::Any { type_url: "t/skald.order.v1.OrderInput".into(), value: vec![0; bytes] }),
+        input: Some(prost_types::Any {
+            type_url: "t/skald.order.v1.OrderInput".into(),
+            value: vec![0; bytes],
+        }),
         ..Default::default()
     };
     let id = sagas.start(large(0, 250_000)).await.expect("within the bound").into_inner().saga_id;
@@ -163,7 +174,10 @@ async fn who_sends_too_much_or_does_not_read_costs_a_bounded_amount() {
     }
     served(&shop).await;
     let unread_of = memory(server.pid());
-    println!("{before} MiB, {after} after what was too large, {unread_of} with {} answers unread", unread.len());
+    println!(
+        "{before} MiB, {after} after what was too large, {unread_of} with {} answers unread",
+        unread.len()
+    );
     assert!(unread_of - after < 700, "{after} MiB before, {unread_of} MiB with answers that nobody reads");
 }
 
@@ -174,9 +188,11 @@ async fn a_server_that_may_open_no_file_goes_on_when_it_may() {
     let server = world.service(Kind::Inventory, 0);
     let pid = Pid::from_raw(server.pid() as i32);
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("its files").count() as u64;
-    let limit = |current| Rlimit { current: Some(current), maximum: rustix::process::getrlimit(Nofile).maximum };
+    let limit =
+        |current| Rlimit { current: Some(current), maximum: rustix::process::getrlimit(Nofile).maximum };
     let was = prlimit(pid, Nofile, limit(open + 4)).expect("it is ours");
-    let crowd = join_all((0..50).map(|_| Rude::connected(&server.address()))).await;
+    let address = server.address();
+    let crowd = join_all((0..50).map(|_| Rude::connected(&address))).await;
     skald_harness::eventually("an accept that fails", LIMIT, async || {
         server.log().contains("no gRPC connection can be accepted").then_some(())
     })
