@@ -117,8 +117,12 @@ fn explain_one(error: &figment::Error, env_prefix: &str) -> String {
             }
             format!("unknown setting; known are: {}", known.join(", "))
         }
-        Kind::InvalidType(found, expected) => format!("found {}, expected {expected}", shape(found)),
-        Kind::InvalidValue(found, expected) => format!("found {}, which is not {expected}", shape(found)),
+        Kind::InvalidType(found, expected) => {
+            format!("invalid type: found {}, expected {expected}", shape(found))
+        }
+        Kind::InvalidValue(found, expected) => {
+            format!("invalid value: found {}, expected {expected}", shape(found))
+        }
         kind => kind.to_string(),
     };
     let key = path.join(".");

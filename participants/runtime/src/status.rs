@@ -43,7 +43,8 @@ impl Fields {
         let seconds = older_than.map_or(0.0, |d| d.seconds as f64 + f64::from(d.nanos) / 1e9);
         // as google.protobuf.Duration says, which is less than what an interval holds
         self.check((0.0..=315_576_000_000.0).contains(&seconds), field, "must be 0 to 10,000 years");
-        seconds
+        // nothing here is a thousand years old, and before 4714 BC PostgreSQL has no time
+        seconds.min(31_557_600_000.0)
     }
 
     /// Nothing was wrong, or INVALID_ARGUMENT with google.rpc.BadRequest.

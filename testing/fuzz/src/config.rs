@@ -69,6 +69,11 @@ fn run(bytes: &[u8]) {
     }
 }
 
+/// A choice among words quotes what is none of them.
+fn is_quoted(line: &str) -> bool {
+    line.contains(": unknown variant: ") || QUOTED.iter().any(|key| line.starts_with(key))
+}
+
 struct Given<'a> {
     file: &'a str,
     variables: Vec<(&'a str, &'a str)>,
@@ -86,9 +91,7 @@ impl Given<'_> {
             + self.variables.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         assert!(said.len() <= WORDS + 8 * given, "{} bytes are said", said.len());
         if !self.is_a_key() {
-            let leak = said
-                .lines()
-                .find(|line| line.contains(SECRET) && !QUOTED.iter().any(|key| line.starts_with(key)));
+            let leak = said.lines().find(|line| line.contains(SECRET) && !is_quoted(line));
             assert_eq!(leak, None, "a value stands in a message");
         }
     }

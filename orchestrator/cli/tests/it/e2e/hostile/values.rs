@@ -45,26 +45,46 @@ impl Random {
     }
 }
 
-/// Strings that answers had, by their field's name.
+/// Strings and numbers that answers had, by their field's name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Learned(Arc<Mutex<BTreeMap<String, Vec<String>>>>);
+pub(super) struct Learned {
+    texts: Known<String>,
+    numbers: Known<i64>,
+}
+
+type Known<T> = Arc<Mutex<BTreeMap<String, Vec<T>>>>;
+
+/// What a request calls otherwise than the answers do.
+fn alias(field: &str) -> &str {
+    match field {
+        "expected_version" => "version",
+        _ => field.trim_start_matches("next_"),
+    }
+}
+
+fn keep<T: PartialEq>(known: &Known<T>, field: &str, one: T) {
+    let mut all = known.lock().expect("no panic");
+    let known = all.entry(alias(field).to_owned()).or_default();
+    if !known.contains(&one) {
+        if known.len() >= KEPT {
+            known.remove(0);
+        }
+        known.push(one);
+    }
+}
+
+fn one<T: Clone>(known: &Known<T>, field: &str, random: &mut Random) -> Option<T> {
+    known.lock().expect("no panic").get(alias(field)).map(|known| random.pick(known))
+}
 
 impl Learned {
     pub(super) fn note(&self, field: &str, text: &str) {
-        if text.is_empty() || text.len() > 200 {
-            return;
-        }
-        let mut all = self.0.lock().expect("no panic");
-        let known = all.entry(field.trim_start_matches("next_").to_owned()).or_default();
-        if !known.iter().any(|one| one == text) {
-            if known.len() >= KEPT {
-                known.remove(0);
-            }
-            known.push(text.to_owned());
+        if !text.is_empty() && text.len() <= 200 {
+            keep(&self.texts, field, text.to_owned());
         }
     }
 
-    /// Every string of an answer.
+    /// Everything of an answer.
     pub(super) fn answer(&self, message: &DynamicMessage) {
         for (field, value) in message.fields() {
             self.value(field.name(), value);
@@ -74,15 +94,13 @@ impl Learned {
     fn value(&self, field: &str, value: &Value) {
         match value {
             Value::String(text) => self.note(field, text),
+            Value::I32(number) => keep(&self.numbers, field, i64::from(*number)),
+            Value::U32(number) => keep(&self.numbers, field, i64::from(*number)),
+            Value::I64(number) => keep(&self.numbers, field, *number),
             Value::Message(message) => self.answer(message),
             Value::List(list) => list.iter().take(5).for_each(|one| self.value(field, one)),
             _ => {}
         }
-    }
-
-    fn one(&self, field: &str, random: &mut Random) -> Option<String> {
-        let all = self.0.lock().expect("no panic");
-        all.get(field).map(|known| random.pick(known))
     }
 }
 
@@ -158,14 +176,16 @@ impl Filler<'_> {
             Kind::Enum(_) => Value::EnumNumber(self.random.pick(&[0, -1, 99, i32::MAX, i32::MIN])),
             Kind::Double => Value::F64(self.double(hostile)),
             Kind::Float => Value::F32(self.double(hostile) as f32),
-            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(self.integer(hostile) as i32),
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(self.integer(hostile)),
-            Kind::Uint32 | Kind::Fixed32 => Value::U32(self.integer(hostile) as u32),
-            Kind::Uint64 | Kind::Fixed64 => Value::U64(self.integer(hostile) as u64),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+                Value::I32(self.integer(field.name(), hostile) as i32)
+            }
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(self.integer(field.name(), hostile)),
+            Kind::Uint32 | Kind::Fixed32 => Value::U32(self.integer(field.name(), hostile) as u32),
+            Kind::Uint64 | Kind::Fixed64 => Value::U64(self.integer(field.name(), hostile) as u64),
         }
     }
 
-    fn integer(&mut self, hostile: bool) -> i64 {
+    fn integer(&mut self, name: &str, hostile: bool) -> i64 {
         const EXTREMES: &[i64] = &[
             -1,
             i64::MAX,
@@ -186,10 +206,10 @@ impl Filler<'_> {
             i64::MIN / 1000 - 1,
         ];
         if hostile {
-            self.random.pick(EXTREMES)
-        } else {
-            self.random.pick(&[0, 1, 1, 2, 3, 4, 5, 7, 50, 100, 500, 1000])
+            return self.random.pick(EXTREMES);
         }
+        let learned = one(&self.learned.numbers, name, self.random).filter(|_| self.random.percent(60));
+        learned.unwrap_or_else(|| self.random.pick(&[0, 1, 1, 2, 3, 4, 5, 7, 50, 100, 500, 1000]))
     }
 
     fn double(&mut self, hostile: bool) -> f64 {
@@ -257,7 +277,7 @@ impl Filler<'_> {
             }
             "action" => self.random.pick(&["reserve", "release", "charge", "refund", "commit"]).to_owned(),
             "payment_token" | "token" => self.random.pick(&["tok_ok", "tok_declined", "tok_slow"]).to_owned(),
-            _ => match self.learned.one(name, self.random) {
+            _ => match one(&self.learned.texts, name, self.random) {
                 Some(known) => known,
                 None => self.random.pick(&["", "order", "pay", "fulfil", "x", "1"]).to_owned(),
             },
