@@ -82,7 +82,7 @@ async fn hostile_values_are_refused_and_nothing_breaks() {
 
     let book = Arc::new(Mutex::new(Book::default()));
     let (seed, minutes) = (setting("SEED").unwrap_or(1), setting("MINUTES"));
-    let rounds = skald_harness::budget().pick(4, 60);
+    let rounds = skald_harness::budget().pick(3, 60);
     let (begun, mut round) = (Instant::now(), 0);
     while minutes.map_or(round < rounds, |m| begun.elapsed() < Duration::from_secs(60 * m)) {
         let jobs = jobs(&world, seed.wrapping_mul(1_000_003).wrapping_add(round));
