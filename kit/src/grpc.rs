@@ -1,5 +1,7 @@
 //! The gRPC side of a service: what every server has around its own routes. Knows no service of ours.
 
+mod incoming;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,11 +10,11 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::config::Grpc;
 use crate::health::{Health, Status};
 use crate::lifecycle::Shutdown;
 
@@ -21,12 +23,6 @@ use crate::lifecycle::Shutdown;
 /// `max_decoding_message_size` and `max_encoding_message_size`.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// A ping after so long without a frame finds clients that vanished.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// A ping that is not answered within this ends the connection.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection: a client that wants more opens another.
-const MAX_STREAMS: u32 = 2048;
 /// What calls under way may take once the stop was asked for: a client that doesn't read its answers holds its
 /// connection open for ever.
 const GRACE: Duration = Duration::from_secs(3);
@@ -53,10 +49,11 @@ pub async fn serve(
     health: Health,
     shutdown: Shutdown,
 ) -> Result<()> {
-    serve_on(bind(listen).await?, None, routes, descriptor_sets, health, shutdown).await
+    let limits = Grpc::default();
+    serve_on(bind(listen).await?, None, &limits, routes, descriptor_sets, health, shutdown).await
 }
 
-/// Serves `routes`, over TLS when it is given, with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
+/// Serves `routes`, over TLS when it is given, within `limits`, with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
 /// v1alpha. When the stop is asked for, health says NOT_SERVING, no call is taken any more, and those under
 /// way have five seconds to finish; streams without an end must watch the shutdown themselves.
 ///
@@ -65,6 +62,7 @@ pub async fn serve(
 pub async fn serve_on(
     listener: TcpListener,
     tls: Option<ServerTlsConfig>,
+    limits: &Grpc,
     routes: Routes,
     descriptor_sets: &[&'static [u8]],
     health: Health,
@@ -80,19 +78,22 @@ pub async fn serve_on(
     let stop = shutdown.clone();
     let mut server = Server::builder();
     if let Some(tls) = tls {
+        let tls = tls.timeout(limits.keepalive_timeout());
         server = server.tls_config(tls).context("the TLS of the gRPC server")?;
     }
+    let clients = incoming::incoming(listener, limits.max_connections, limits.keepalive_timeout());
     let serving = server
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_STREAMS)
+        .timeout(limits.request_timeout())
+        .http2_keepalive_interval(Some(limits.keepalive()))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout()))
+        .max_concurrent_streams(limits.max_streams)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(routes)
         .add_service(health_service)
         .add_service(reflection(descriptor_sets).build_v1()?)
         .add_service(reflection(descriptor_sets).build_v1alpha()?)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+        .serve_with_incoming_shutdown(clients, async move {
             shutdown.requested().await;
         });
     let late = async {

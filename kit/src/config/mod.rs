@@ -1,6 +1,7 @@
 //! Settings from a TOML file and the environment: read, checked and printed here; what a setting *means* is
 //! its section's business.
 
+mod grpc;
 mod problems;
 mod secret;
 mod sections;
@@ -10,12 +11,13 @@ mod tls;
 
 use std::path::{Path, PathBuf};
 
-use figment::error::Kind;
+use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format};
 use figment::{Figment, Profile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use grpc::Grpc;
 pub use problems::{Problems, Validate};
 pub use secret::Secret;
 pub use sections::{Kafka, Listen, Log, LogFormat, Otlp, Postgres, Shutdown};
@@ -78,8 +80,25 @@ impl Format for TomlFile {
     type Error = toml::de::Error;
     const NAME: &'static str = "TOML";
 
+    /// The parser's own text quotes the line, and a password may stand there: the place says enough.
     fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Self::Error> {
-        toml::from_str(text)
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            serde::de::Error::custom(format!("line {line}, column {column}: {}", error.message()))
+        })
+    }
+}
+
+/// What was found, without the text of a string: it may be a secret in the wrong place.
+fn shape(found: &Actual) -> String {
+    match found {
+        Actual::Str(_) => "a string".to_owned(),
+        Actual::Char(_) => "a character".to_owned(),
+        Actual::Bytes(_) => "bytes".to_owned(),
+        Actual::Other(_) => "something else".to_owned(),
+        plain => plain.to_string(),
     }
 }
 
@@ -97,6 +116,12 @@ fn explain_one(error: &figment::Error, env_prefix: &str) -> String {
                 path.push(field.clone());
             }
             format!("unknown setting; known are: {}", known.join(", "))
+        }
+        Kind::InvalidType(found, expected) => {
+            format!("invalid type: found {}, expected {expected}", shape(found))
+        }
+        Kind::InvalidValue(found, expected) => {
+            format!("invalid value: found {}, expected {expected}", shape(found))
         }
         kind => kind.to_string(),
     };

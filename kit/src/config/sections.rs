@@ -59,7 +59,9 @@ pub struct Kafka {
     pub create_topics: bool,
     /// Handed to librdkafka as they are, last: they win over what Skald sets. In a variable:
     /// `{"security.protocol"="SASL_SSL"}`.
-    #[serde(deserialize_with = "scalars")]
+    ///
+    /// Values of those that are or may be secrets are hidden when they are shown.
+    #[serde(deserialize_with = "scalars", serialize_with = "without_secrets")]
     pub properties: BTreeMap<String, String>,
 }
 
@@ -126,6 +128,19 @@ impl Validate for Kafka {
             );
         }
     }
+}
+
+/// Words in the names of librdkafka's properties whose values nobody should see: passwords, keys, tokens and what makes them.
+const HIDDEN_PROPERTIES: &[&str] =
+    &["password", "secret", "passphrase", "pem", "key", "token", "oauthbearer", "jaas"];
+
+fn without_secrets<S: Serializer>(
+    properties: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let hidden = |name: &str| HIDDEN_PROPERTIES.iter().any(|word| name.to_ascii_lowercase().contains(word));
+    let shown = |(name, value)| if hidden(name) { (name, "***") } else { (name, value) };
+    serializer.collect_map(properties.iter().map(|(name, value)| shown((name.as_str(), value.as_str()))))
 }
 
 /// librdkafka takes strings; a person may write `5` or `true`.

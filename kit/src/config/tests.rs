@@ -134,3 +134,34 @@ fn a_file_that_is_not_there_or_no_toml_is_named() {
     let error = from_file("[postgres\n").unwrap_err().to_string();
     assert!(error.starts_with("file /"), "{error}");
 }
+
+#[test]
+fn no_secret_stands_in_a_message_or_in_what_is_shown() {
+    for text in [
+        "[postgres]\nurl = \"postgres://bob:hush@db/orders\n",
+        "[postgres]\nurl = \"postgres://bob:hush@db/orders\" x\n",
+        "postgres = \"postgres://bob:hush@db/orders\"\n",
+        "[kafka]\nproperties = \"sasl.password=hush\"\n",
+        "[kafka]\npartitions = \"hush\"\n",
+    ] {
+        let error = from_file(text).unwrap_err().to_string();
+        assert!(!error.contains("hush") && error.starts_with(|c: char| c.is_ascii_lowercase()), "{error}");
+    }
+    let line = from_file("[postgres]\nmax_read_connections = 3\nurl = \"hush\n").unwrap_err().to_string();
+    assert!(line.contains(": line 3, column "), "{line}");
+    // What is no TOML in a variable is a text, and stands where something else belongs.
+    let cut = from_env("SKALDT5_", &[("KAFKA__PROPERTIES", "{\"sasl.password\"=\"hush\"")])
+        .unwrap_err()
+        .to_string();
+    assert!(cut.starts_with("kafka.properties (variable SKALDT5_KAFKA__PROPERTIES): invalid type"), "{cut}");
+    assert!(!cut.contains("hush"), "{cut}");
+
+    let settings = from_file(
+        "[kafka.properties]\n\"sasl.password\" = \"hush\"\n\"ssl.key.pem\" = \"hush\"\n\"sasl.oauthbearer.client.secret\" = \"hush\"\n\
+         \"security.protocol\" = \"SASL_SSL\"\n",
+    )
+    .unwrap();
+    let shown = effective_toml(&settings);
+    assert!(!shown.contains("hush") && shown.contains("SASL_SSL"), "{shown}");
+    assert_eq!(settings.kafka.properties["sasl.password"], "hush");
+}

@@ -1,6 +1,7 @@
 //! The HTTP and gRPC servers around nothing.
 
 use skald_harness::{eventually, http_status};
+use skald_kit::config::Grpc;
 use skald_kit::health::{Health, Status};
 use skald_kit::lifecycle::{Shutdown, Tasks};
 use skald_kit::{grpc, http};
@@ -52,7 +53,9 @@ async fn grpc_has_health_and_reflection_and_stops_though_someone_watches() {
     let sets: &[&'static [u8]] = &[tonic_health::pb::FILE_DESCRIPTOR_SET];
     let routes = tonic::service::Routes::default();
     let (served, stop) = (health.clone(), shutdown.clone());
-    tasks.spawn("grpc", async move { grpc::serve_on(listener, None, routes, sets, served, stop).await });
+    tasks.spawn("grpc", async move {
+        grpc::serve_on(listener, None, &Grpc::default(), routes, sets, served, stop).await
+    });
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
 
     let mut client = HealthClient::new(channel.clone());

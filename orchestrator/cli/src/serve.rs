@@ -94,6 +94,18 @@ pub(crate) fn settings<C: DeserializeOwned + Default + Validate>(
     })
 }
 
+/// As many as the machine's owner allows: each client's connection is one, and the usual soft limit of 1,024 is for programs that
+/// use `select`.
+fn may_open_files() {
+    use rustix::process::{Resource::Nofile, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, ?limit, "the limit of open files stays as it is");
+    }
+}
+
 async fn start<C, F>(args: &Args, name: &str, service: impl FnOnce(C, Shutdown) -> F) -> Result<Exit, Failure>
 where
     C: Settings,
@@ -108,6 +120,7 @@ where
     let _telemetry = telemetry::init(log, otlp, name)?;
     let shutdown =
         Shutdown::on_signals(deadline).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    may_open_files();
     tracing::debug!(service = name, "effective settings:\n{}", config::effective_toml(&config));
     service(config, shutdown).await?;
     tracing::info!(service = name, "stopped");

@@ -328,6 +328,9 @@ pub enum Unreadable {
     /// Not a state.
     #[error("the state's bytes are broken: {0}")]
     Broken(#[from] prost::DecodeError),
+    /// Counts or times that no saga comes to.
+    #[error("the state's bytes are broken: {0} is beyond what a saga comes to")]
+    Beyond(&'static str),
 }
 
 /// The state's bytes.
@@ -340,5 +343,30 @@ pub fn decode(format: u32, bytes: &[u8]) -> Result<State, Unreadable> {
     if format > crate::FORMAT {
         return Err(Unreadable::Newer { found: format });
     }
-    Ok(State::decode(bytes)?)
+    let state = State::decode(bytes)?;
+    match beyond(&state) {
+        Some(field) => Err(Unreadable::Beyond(field)),
+        None => Ok(state),
+    }
+}
+
+/// Counts end where the columns beside the state do, and where participants' do. A transition adds one to them.
+const MOST: u32 = i32::MAX as u32;
+/// Times end in the year 287396, ms. A transition adds 38 days to them.
+const LAST: i64 = 1 << 53;
+/// No input is taken at a later time, ms: what follows from it stays readable.
+pub(crate) const LAST_INPUT: i64 = LAST / 2;
+
+/// A field that has what no saga of ours comes to.
+fn beyond(state: &State) -> Option<&'static str> {
+    let time = |at: i64| (-LAST..=LAST).contains(&at);
+    let step = |step: &Step| {
+        let counts = step.epoch <= MOST && step.attempt <= MOST;
+        let times = time(step.retry_at) && time(step.entered_at) && time(step.give_up_at);
+        let error = step.last_error.as_ref().is_none_or(|error| time(error.at));
+        (!counts).then_some("a step's count").or((!times || !error).then_some("a step's time"))
+    };
+    let times = time(state.now) && time(state.created_at) && time(state.paused_at);
+    let own = (state.version > MOST).then_some("the version").or((!times).then_some("a time"));
+    own.or_else(|| state.steps.iter().find_map(step))
 }

@@ -170,13 +170,12 @@ fn start_rooms(
     let admin = AdminServiceServer::new(desk.clone()).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let sagas = SagaServiceServer::new(desk).max_decoding_message_size(grpc::MAX_MESSAGE_BYTES);
     let routes = Routes::new(orders).add_service(sagas).add_service(admin);
-    let (health, stop) = (shared.health.clone(), shutdown.clone());
+    let (health, stop, limits) = (shared.health.clone(), shutdown.clone(), shared.config.grpc.clone());
     let served =
         [OrderServiceServer::<Desk>::NAME, SagaServiceServer::<Desk>::NAME, AdminServiceServer::<Desk>::NAME];
     let descriptors = skald_proto::descriptors_of(&served);
-    tasks.spawn(
-        "grpc",
-        async move { grpc::serve_on(listener, None, routes, &[descriptors], health, stop).await },
-    );
+    tasks.spawn("grpc", async move {
+        grpc::serve_on(listener, None, &limits, routes, &[descriptors], health, stop).await
+    });
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
+use skald_kit::config::{Grpc, Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
 use skald_participant::{Calls, Commands, ParticipantConfig};
 
 /// Everything that can be set; `SKALD_<SECTION>__<FIELD>` in the environment.
@@ -17,6 +17,8 @@ pub struct Config {
     /// Where it is reached; 127.0.0.1:7080 (gRPC) and 127.0.0.1:7081 (HTTP) unless set.
     #[serde(deserialize_with = "listen")]
     pub listen: Listen,
+    /// What clients may take of gRPC.
+    pub grpc: Grpc,
     /// TLS on its gRPC; absent: plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -36,6 +38,7 @@ impl Default for Config {
             postgres: Postgres::default(),
             kafka: Kafka::default(),
             listen: default_listen(),
+            grpc: Grpc::default(),
             tls: None,
             shutdown: Shutdown::default(),
             log: Log::default(),
@@ -67,6 +70,7 @@ impl Validate for Config {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        problems.part("grpc", &self.grpc);
         if let Some(tls) = &self.tls {
             problems.part("tls", tls);
         }
@@ -83,6 +87,7 @@ impl From<Config> for ParticipantConfig {
             postgres: config.postgres,
             kafka: config.kafka,
             listen: config.listen,
+            grpc: config.grpc,
             tls: config.tls,
             shutdown: config.shutdown,
             log: config.log,

@@ -71,6 +71,9 @@ fn reservation(command: &Command) -> Result<Key, Failed> {
         return Err(bad_input("no needed result is a skald.inventory.v1.Reserved"));
     };
     let reserved: proto::Reserved = any.to_msg().map_err(bad_input)?;
+    if reserved.step.contains('\0') {
+        return Err(bad_input("the reservation's step has a NUL"));
+    }
     let epoch = i32::try_from(reserved.epoch).map_err(bad_input)?;
     Ok(Key { saga: command.saga, step: reserved.step, epoch })
 }

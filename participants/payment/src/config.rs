@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skald_kit::config::{
-    Kafka, Listen, Log, Otlp, Postgres, Problems, Secret, ServerTls, Shutdown, Validate,
+    Grpc, Kafka, Listen, Log, Otlp, Postgres, Problems, Secret, ServerTls, Shutdown, Validate,
 };
 use skald_participant::{Calls, Commands, ParticipantConfig};
 
@@ -24,6 +24,8 @@ pub struct Config {
     /// Where it is reached; 127.0.0.1:7090 (gRPC) and 127.0.0.1:7091 (HTTP) unless set.
     #[serde(deserialize_with = "listen")]
     pub listen: Listen,
+    /// What clients may take of gRPC.
+    pub grpc: Grpc,
     /// TLS on its gRPC; absent: plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -49,6 +51,7 @@ impl Default for Config {
             postgres: Postgres::default(),
             kafka: Kafka::default(),
             listen: default_listen(),
+            grpc: Grpc::default(),
             tls: None,
             shutdown: Shutdown::default(),
             log: Log::default(),
@@ -83,6 +86,7 @@ impl Validate for Config {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        problems.part("grpc", &self.grpc);
         if let Some(tls) = &self.tls {
             problems.part("tls", tls);
         }
@@ -111,6 +115,7 @@ impl Config {
             postgres: self.postgres.clone(),
             kafka: self.kafka.clone(),
             listen: self.listen.clone(),
+            grpc: self.grpc.clone(),
             tls: self.tls.clone(),
             shutdown: self.shutdown.clone(),
             log: self.log.clone(),

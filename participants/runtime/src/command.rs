@@ -10,6 +10,8 @@ pub const PROTOCOL: u32 = 1;
 
 /// Longest step or action name.
 const NAME_LEN: usize = 64;
+/// Longest text of a failure, in characters: it may quote the command, and the answer must fit into a record.
+const MESSAGE_LEN: usize = 1000;
 
 /// What is asked of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -243,7 +245,7 @@ impl From<Failed> for wire::outcome::Answer {
     fn from(f: Failed) -> Self {
         Self::Failed(wire::Failed {
             code: f.code,
-            message: f.message,
+            message: f.message.chars().take(MESSAGE_LEN).collect(),
             retryable: f.retryable,
             retry_after_ms: f.retry_after_ms,
         })

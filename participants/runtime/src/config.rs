@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skald_kit::config::{Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
+use skald_kit::config::{Grpc, Kafka, Listen, Log, Otlp, Postgres, Problems, ServerTls, Shutdown, Validate};
 
 use crate::startup::Needs;
 
@@ -17,6 +17,8 @@ pub struct ParticipantConfig {
     pub kafka: Kafka,
     /// Where it is reached.
     pub listen: Listen,
+    /// What clients may take of gRPC.
+    pub grpc: Grpc,
     /// TLS on its gRPC; absent: plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -44,6 +46,7 @@ impl Validate for ParticipantConfig {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        problems.part("grpc", &self.grpc);
         if let Some(tls) = &self.tls {
             problems.part("tls", tls);
         }

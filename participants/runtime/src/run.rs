@@ -172,11 +172,10 @@ fn start<S: Service>(
         .add_service(desk::service(Arc::clone(&shared), consumer.clone(), pool));
     let descriptors = describe::descriptors(api.services);
     let tls = config.tls.as_ref().map(ServerTls::load).transpose().context("tls")?;
-    let stop = shutdown.clone();
-    work.spawn(
-        "grpc",
-        async move { grpc::serve_on(listener, tls, routes, &[descriptors], health, stop).await },
-    );
+    let (stop, limits) = (shutdown.clone(), config.grpc.clone());
+    work.spawn("grpc", async move {
+        grpc::serve_on(listener, tls, &limits, routes, &[descriptors], health, stop).await
+    });
     if let (Some(consumer), Some(batches)) = (consumer.clone(), batches) {
         let executor = Executor::new(Arc::clone(&shared), caller.clone());
         let handled = ingress::run(executor, outbound.clone(), consumer, batches, cut.clone());

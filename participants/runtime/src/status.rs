@@ -6,14 +6,17 @@ use skald_kit::pg::{Class, classify};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
-/// Collects what is wrong with a request, so that one answer shows all of it.
+/// Fields that are named at most: what is told goes into a header, and clients take headers of 16 KiB.
+const MOST: usize = 25;
+
+/// Collects what is wrong with a request, so that one answer shows all of it, or the first 25.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<FieldViolation>);
 
 impl Fields {
     /// Reports `field` unless `ok`.
     pub fn check(&mut self, ok: bool, field: &str, description: &str) {
-        if !ok {
+        if !ok && self.0.len() < MOST {
             self.0.push(FieldViolation::new(field, description));
         }
     }
@@ -40,7 +43,8 @@ impl Fields {
         let seconds = older_than.map_or(0.0, |d| d.seconds as f64 + f64::from(d.nanos) / 1e9);
         // as google.protobuf.Duration says, which is less than what an interval holds
         self.check((0.0..=315_576_000_000.0).contains(&seconds), field, "must be 0 to 10,000 years");
-        seconds
+        // nothing here is a thousand years old, and before 4714 BC PostgreSQL has no time
+        seconds.min(31_557_600_000.0)
     }
 
     /// Nothing was wrong, or INVALID_ARGUMENT with google.rpc.BadRequest.

@@ -2,6 +2,12 @@
 
 use super::{Definition, MAX_AGE_DAYS, Step};
 
+/// Steps of a definition, and stages: each is compared with each.
+pub(super) const MOST: usize = 64;
+/// Broken by more steps, or none.
+pub(super) const STEPS: &str = "there must be 1 to 64 steps";
+/// Broken by more stages.
+pub(super) const STAGES: &str = "there must be at most 64 stages";
 const DAY_MS: u64 = 86_400_000;
 
 /// A rule that a definition breaks.
@@ -25,8 +31,12 @@ pub(super) fn check(definition: &Definition) -> Vec<Broken> {
     if !is_name(&definition.name) {
         say(None, "the name must be 1 to 64 characters of [a-z0-9_-]");
     }
-    if definition.steps.is_empty() || definition.steps.len() > 64 {
-        say(None, "there must be 1 to 64 steps");
+    if definition.steps.is_empty() || definition.steps.len() > MOST {
+        say(None, STEPS);
+        return broken;
+    }
+    if definition.stages.len() > MOST {
+        say(None, STAGES);
         return broken;
     }
     if dangles(definition) {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Broken, Definition, Reason, Retry, Step};
+use super::{Broken, Definition, Reason, Retry, Step, check};
 
 /// Why a definition file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,11 @@ pub enum Error {
 /// Reads, resolves and checks a definition file.
 pub fn parse(text: &str) -> Result<Definition, Error> {
     let file: File = toml::from_str(text)?;
+    // Before anything is compared with anything: a file may have a million.
+    let many = [(file.step.len(), check::STEPS), (file.stages.len(), check::STAGES)];
+    if let Some((_, rule)) = many.into_iter().find(|(many, _)| *many > check::MOST) {
+        return Err(Error::Broken(vec![Broken { definition: file.name, step: None, rule }]));
+    }
     let mut steps: Vec<Step> = Vec::new();
     for step in &file.step {
         let resolved = resolve(&file, step, &steps)?;
@@ -55,9 +60,7 @@ pub fn parse(text: &str) -> Result<Definition, Error> {
     for (code, reason) in file.reasons {
         definition.reasons.push(Reason { code, reason });
     }
-    if definition.steps.len() <= 64 {
-        defaults(&mut definition, &file.step);
-    }
+    defaults(&mut definition, &file.step);
     let mut broken = definition.check();
     for step in file.step.iter().filter(|step| step.signal && !step.participant.is_empty()) {
         let (definition, step) = (definition.name.clone(), Some(step.name.clone()));

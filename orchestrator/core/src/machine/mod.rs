@@ -16,7 +16,7 @@ use crate::{
     definition::Definition,
     effects::Effects,
     input::Input,
-    state::{State, Verdict},
+    state::{self, State, Verdict},
     transfer,
 };
 
@@ -83,6 +83,9 @@ pub fn advance_to(
         return Err(Refused::Malformed("the saga has a step that its definition has not".into()));
     }
     let mut cx = Context { now: cx.now.max(saga.now), ..cx };
+    if cx.now > state::LAST_INPUT {
+        return Err(Refused::Malformed(format!("{} ms is a time that no clock shows", cx.now)));
+    }
     let target = migrate::target(cx, to, &before, input)?;
     let mut after = match target {
         None => before.clone(),

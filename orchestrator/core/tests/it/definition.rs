@@ -200,9 +200,26 @@ fn there_are_1_to_64_steps() {
         }
         parse(&text)
     };
-    assert_eq!(many(65).unwrap_err().to_string(), "definition many: there must be 1 to 64 steps");
+    for n in [65, 20_000] {
+        assert_eq!(many(n).unwrap_err().to_string(), "definition many: there must be 1 to 64 steps");
+    }
     let most = many(64).expect("sound");
     assert!(most.is_ancestor(0, 63) && !most.is_ancestor(63, 0));
+}
+
+/// Each is compared with each: a file of half a megabyte would take minutes.
+#[test]
+fn there_are_at_most_64_stages() {
+    let staged = |n: usize| {
+        let names: Vec<String> = (0..n).map(|i| format!("\"S{i}\"")).collect();
+        parse(&SOUND.replace("\"HELD\", \"TAKEN\"", &format!("\"HELD\", \"TAKEN\", {}", names.join(", "))))
+    };
+    assert_eq!(staged(62).expect("sound").stages.len(), 64);
+    for n in [63, 100_000] {
+        assert_eq!(staged(n).unwrap_err().to_string(), "definition sound: there must be at most 64 stages");
+    }
+    let stored = Definition { stages: vec!["A".into(); 100_000], ..parse(SOUND).expect("sound") };
+    assert_eq!(stored.check()[0].rule, "there must be at most 64 stages");
 }
 
 #[test]

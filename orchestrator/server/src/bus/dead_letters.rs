@@ -19,6 +19,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) const LARGEST: usize = 2 << 20;
 /// Letters under way at most; beyond, nothing more is read.
 const MOST: usize = 1_000;
+/// The longest reason, in characters: it may quote the message, and goes into a header beside it, which nothing cuts.
+const REASON: usize = 1_000;
 /// Of a message that is larger still, so much is kept.
 const CUT: usize = 1 << 19;
 
@@ -60,7 +62,7 @@ impl DeadLetters {
     /// Keeps a message that failed `attempts` times as a dead letter, however long it takes, and then finishes its
     /// offset.
     pub fn put(&self, message: Message, why: impl Into<String>, attempts: u32) {
-        let (this, why) = (self.clone(), why.into());
+        let (this, why) = (self.clone(), why.into().chars().take(REASON).collect::<String>());
         metrics::counter!("skald_dead_letters_total", "topic" => message.topic.to_string()).increment(1);
         tracing::warn!(topic = %message.topic, partition = message.partition, offset = message.offset, why, "dead letter");
         let place = Arc::clone(&self.under_way).try_acquire_owned().ok();

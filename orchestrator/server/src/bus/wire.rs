@@ -64,7 +64,7 @@ pub fn checked(message: wire::Outcome) -> Result<(Uuid, String, input::Outcome),
         ));
     }
     let saga = Uuid::try_parse(&message.saga_id)
-        .map_err(|_| format!("UNDECODABLE: saga_id {:?} is no UUID", message.saga_id))?;
+        .map_err(|_| format!("UNDECODABLE: saga_id {:?} is no UUID", excerpt(&message.saga_id)))?;
     let answer = message.answer.ok_or("UNDECODABLE: an outcome without an answer")?;
     let size = match &answer {
         outcome::Answer::Succeeded(s) => s.result.as_ref(),
@@ -83,6 +83,11 @@ pub fn checked(message: wire::Outcome) -> Result<(Uuid, String, input::Outcome),
         answer: Some(self::answer(answer)),
     };
     Ok((saga, message.participant, outcome))
+}
+
+/// The beginning of what somebody made up: enough to recognise it.
+fn excerpt(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 fn answer(answer: outcome::Answer) -> Answer {

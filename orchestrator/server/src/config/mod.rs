@@ -23,6 +23,8 @@ pub struct Config {
     pub kafka: config::Kafka,
     /// Where gRPC and HTTP are served.
     pub listen: config::Listen,
+    /// What clients may take of gRPC.
+    pub grpc: config::Grpc,
     /// Lines about what happens.
     pub log: config::Log,
     /// Where traces go.
@@ -171,6 +173,7 @@ impl Default for Config {
                 grpc: ([127, 0, 0, 1], 7070).into(),
                 http: ([127, 0, 0, 1], 7071).into(),
             },
+            grpc: Default::default(),
             log: Default::default(),
             otlp: Default::default(),
             shutdown: Default::default(),
@@ -187,6 +190,7 @@ impl Validate for Config {
         problems.part("postgres", &self.postgres);
         problems.part("kafka", &self.kafka);
         problems.part("listen", &self.listen);
+        problems.part("grpc", &self.grpc);
         problems.part("log", &self.log);
         problems.part("otlp", &self.otlp);
         problems.part("shutdown", &self.shutdown);

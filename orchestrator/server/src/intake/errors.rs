@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skald_core::machine::Refused;
+use skald_kit::pg::{Class, classify};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
@@ -11,14 +12,21 @@ use crate::{job::Reply, store::definition::Freeze};
 /// When to come back after RESOURCE_EXHAUSTED.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Bad fields, all of them.
+/// Bad fields that are named at most: what is told goes into a header, and clients take headers of 16 KiB.
+const MOST: usize = 25;
+/// Characters of a field's name, and of what is wrong with it: both may quote the request.
+const LONGEST: usize = 128;
+
+/// Bad fields: all of them, or the first 25.
 #[derive(Debug, Default)]
 pub struct BadFields(Vec<FieldViolation>);
 
 impl BadFields {
     /// Notes a bad field.
     pub fn add(&mut self, field: impl Into<String>, wrong: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, wrong));
+        if self.0.len() < MOST {
+            self.0.push(FieldViolation::new(shortened(&field.into()), shortened(&wrong.into())));
+        }
     }
 
     /// Notes a bad field unless `ok`.
@@ -46,6 +54,11 @@ impl BadFields {
     }
 }
 
+/// The beginning of a text that somebody made up.
+pub fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
 /// Too much is under way.
 pub fn overloaded(what: &str) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
@@ -53,8 +66,22 @@ pub fn overloaded(what: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
-/// The database is away: reads.
+/// A read, or a change of little, that failed: the database is away, somebody else was first, or it can't be asked that, for a
+/// text has a NUL.
 pub fn unreadable(error: &sqlx::Error) -> Status {
+    let code = error.as_database_error().and_then(|error| error.code());
+    if code.is_some_and(|code| code.starts_with("22")) {
+        tracing::debug!(%error, "a read with a value that PostgreSQL does not take");
+        return Status::invalid_argument(
+            "a value can't be looked for: it has a NUL, or is beyond its bounds",
+        );
+    }
+    if classify(error, &[]) == Class::Conflict {
+        tracing::debug!(%error, "two at once");
+        return Status::aborted(
+            "somebody else did the same at the same time; nothing was changed, look again",
+        );
+    }
     tracing::warn!(%error, "a read failed");
     Status::unavailable("the database does not answer; try again")
 }
@@ -66,7 +93,7 @@ pub fn unavailable() -> Status {
 
 /// There is no such saga or order.
 pub fn not_found(what: &str, id: &str) -> Status {
-    Status::not_found(format!("there is no {what} {id}"))
+    Status::not_found(format!("there is no {what} {}", shortened(id)))
 }
 
 /// Its state does not allow it: FAILED_PRECONDITION with google.rpc.PreconditionFailure, whose one violation has the

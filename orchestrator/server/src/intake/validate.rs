@@ -13,6 +13,7 @@ use super::errors::BadFields;
 const MAX_TOTAL: i128 = 1_000_000_000_000_000;
 const MAX_PRICE: i64 = 1_000_000_000_000;
 const MAX_QUANTITY: i64 = 1_000_000;
+const MAX_LINES: usize = 100;
 
 /// A text of so many characters that has no control character (NUL can't be stored).
 pub fn text(bad: &mut BadFields, field: &str, value: &str, min: usize, max: usize) {
@@ -33,7 +34,9 @@ pub fn id(bad: &mut BadFields, field: &str, text: &str) -> Uuid {
 
 /// Signals that come along: each one that the definition waits for, none twice.
 pub fn signals(bad: &mut BadFields, definition: &Definition, signals: &[NamedSignal]) {
-    for (i, signal) in signals.iter().enumerate() {
+    let most = definition.steps.len();
+    bad.check(signals.len() <= most, "signals", "are more than the definition has steps");
+    for (i, signal) in signals.iter().take(most).enumerate() {
         signal_name(bad, &format!("signals[{i}].name"), definition, &signal.name);
         let twice = signals[..i].iter().any(|s| s.name == signal.name);
         bad.check(!twice, format!("signals[{i}].name"), "came before in this request");
@@ -89,9 +92,10 @@ pub fn order(bad: &mut BadFields, draft: Option<&OrderDraft>) -> OrderInput {
     if let Some(token) = &draft.payment_token {
         text(bad, "order.payment_token", token, 1, 128);
     }
-    bad.check((1..=100).contains(&draft.lines.len()), "order.lines", "must be 1 to 100 lines");
+    bad.check((1..=MAX_LINES).contains(&draft.lines.len()), "order.lines", "must be 1 to 100 lines");
     let mut total: i128 = 0;
-    for (i, line) in draft.lines.iter().enumerate() {
+    // A request holds half a million empty ones, and each is compared with those before it.
+    for (i, line) in draft.lines.iter().take(MAX_LINES).enumerate() {
         order_line(bad, i, line);
         let twice = draft.lines[..i].iter().any(|l| l.sku == line.sku);
         bad.check(!twice, format!("order.lines[{i}].sku"), "stands in a line before; add the quantities up");

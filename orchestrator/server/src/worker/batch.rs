@@ -214,7 +214,7 @@ fn unreadable(id: Uuid, why: state::Unreadable) -> Failure {
     let text = format!("table saga, column state, id {id}: {why}");
     match why {
         state::Unreadable::Newer { .. } => Failure::Fatal(anyhow::anyhow!(text)),
-        state::Unreadable::Broken(_) => Failure::Poison(text),
+        state::Unreadable::Broken(_) | state::Unreadable::Beyond(_) => Failure::Poison(text),
     }
 }
 

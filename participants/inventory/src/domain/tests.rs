@@ -173,3 +173,14 @@ fn bad_input_is_final_and_an_unknown_action_is_not() {
     let bad = ("BAD_INPUT".to_owned(), false);
     assert_eq!(answers, [bad.clone(), bad.clone(), bad, ("UNIMPLEMENTED".to_owned(), true)]);
 }
+
+/// PostgreSQL looks for no text with a NUL: it would be a dead letter, and the saga would hang.
+#[test]
+fn a_reservation_whose_step_can_not_be_looked_for_is_a_bad_input() {
+    let mut odd = commit(1);
+    for need in &mut odd.needs {
+        need.result = Some(any(&proto::Reserved { step: "a\0b".to_owned(), epoch: 1, units: 1 }));
+    }
+    let Demand::Commit(Err(why)) = Demand::of(&odd) else { panic!("it would be looked for") };
+    assert_eq!((&*why.code, why.retryable), ("BAD_INPUT", false));
+}

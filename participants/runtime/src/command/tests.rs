@@ -17,6 +17,14 @@ fn message() -> wire::Command {
     }
 }
 
+/// The answer must fit into a record, whatever somebody made up: the outcome would be sent again for ever.
+#[test]
+fn a_failure_that_quotes_the_command_is_cut() {
+    let failed = Failed::last("BAD_INPUT", format!("{:?} is nothing", "\u{1}".repeat(400_000)));
+    let wire::outcome::Answer::Failed(said) = failed.into() else { panic!("not failed") };
+    assert_eq!((said.message.chars().count(), &*said.code), (1000, "BAD_INPUT"));
+}
+
 #[test]
 fn a_good_message_is_a_command() {
     let c = Command::decode(&message().encode_to_vec(), SAGA.as_bytes(), Some("t".to_owned())).expect("good");

@@ -4,7 +4,7 @@
 //! - [`shop`]: clients that repeat what got no answer, and a ledger of what they were promised; [`desk`]: operators who do the same
 //! - [`audit`]: the judge: plain SQL over the three databases, nothing of the code under test but the replay of histories
 //! - [`troubles`]: what a person is called for; [`pages`] and [`terminal`]: the documents, and a shell that runs what they say
-//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`], [`backfill`], [`mixes`], [`night`], [`races`], [`away`], [`gate`], [`grpcurl`], [`documents`], [`runbooks`]: the tests
+//! - [`final_states`], [`kills`], [`commits`], [`two`], [`numbered`], [`backfill`], [`mixes`], [`night`], [`races`], [`away`], [`gate`], [`grpcurl`], [`hostile`], [`limits`], [`documents`], [`runbooks`]: the tests
 //!
 //! Commands go over Kafka; `SKALD_E2E_GRPC=payment` (or `inventory`, or both) runs the same tests with theirs over gRPC.
 
@@ -18,7 +18,9 @@ mod final_states;
 mod flight;
 mod gate;
 mod grpcurl;
+mod hostile;
 mod kills;
+mod limits;
 mod mixes;
 mod night;
 mod numbered;

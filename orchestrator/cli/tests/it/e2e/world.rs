@@ -334,6 +334,11 @@ impl Service {
         self.process.wait(LIMIT).await
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// It has not ended.
     pub(crate) fn is_running(&self) -> bool {
         self.process.status().is_none()

@@ -72,6 +72,13 @@ async fn every_bad_field_is_named_and_nothing_is_stored() {
     let submit = order::SubmitOrderRequest { idempotency_key: "k".into(), order: Some(many) };
     let status = refused(orders.submit_order(submit).await, Code::InvalidArgument);
     assert!(bad_fields(&status).contains(&"order.lines".to_owned()), "{status:?}");
+    // As many empty lines as fit: each would be compared with each, and have four things wrong with it.
+    let empty = order::OrderDraft { lines: vec![order::OrderLine::default(); 500_000], ..draft() };
+    let submit = order::SubmitOrderRequest { idempotency_key: "k".into(), order: Some(empty) };
+    let status = refused(orders.submit_order(submit).await, Code::InvalidArgument);
+    assert_eq!((bad_fields(&status).len(), &*bad_fields(&status)[0]), (25, "order.lines"), "the first 25");
+    let list = order::ListOrdersRequest { customer_id: "a\0b".into(), ..Default::default() };
+    refused(orders.list_orders(list).await, Code::InvalidArgument);
     let nothing = orders.submit_order(order::SubmitOrderRequest::default()).await;
     assert_eq!(bad_fields(&refused(nothing, Code::InvalidArgument)), ["idempotency_key", "order"]);
 

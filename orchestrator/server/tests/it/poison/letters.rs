@@ -86,6 +86,10 @@ async fn what_makes_no_sense_is_kept_whole_and_the_partition_moves_on() {
             "TOO_LARGE",
             outcome(&command, |o| o.answer = Some(Answer::Succeeded(Succeeded { result: Some(large) }))),
         ),
+        // The reason quotes what is five times as long when it is quoted: nothing would take such a letter, and it would be sent
+        // again for ever.
+        ("UNDECODABLE: saga_id", outcome(&command, |o| o.saga_id = "\u{1}".repeat(500_000))),
+        ("MALFORMED: order has no step", outcome(&command, |o| o.step = "\u{1}".repeat(500_000))),
         // As large as a broker takes: with the headers that a dead letter has more, it would not take it.
         ("UNDECODABLE: not an outcome", vec![0xff; 1_000_000]),
     ];
