@@ -15,6 +15,10 @@ use crate::config;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// After this a topic that was created must be known to the broker that is asked.
 const CREATED: Duration = Duration::from_secs(15);
+/// So long a topic may be unknown to the broker that is asked although another one has created it.
+const SPREAD: Duration = Duration::from_secs(3);
+/// Between two looks for a topic.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A topic as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,8 @@ pub enum Error {
     Wrong(Vec<String>),
 }
 
-/// Checks that each topic exists with the right number of partitions and enough retention. When the broker
+/// Checks that each topic exists with the right number of partitions and enough retention. One that is missing is looked for
+/// once more for three seconds: brokers learn of each other's topics a little later. When the broker
 /// can't be asked for settings (librdkafka's mock broker cannot), names and partition counts are checked
 /// alone.
 ///
@@ -53,7 +58,12 @@ pub enum Error {
 /// [`Error::Wrong`] lists all that is missing or different.
 pub async fn check(kafka: &config::Kafka, topics: &[Topic]) -> Result<(), Error> {
     let client = Client::new(kafka)?;
-    let known = client.partition_counts().await?;
+    let deadline = Instant::now() + SPREAD;
+    let mut known = client.partition_counts().await?;
+    while topics.iter().any(|topic| !known.contains_key(&topic.name)) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
+        known = client.partition_counts().await?;
+    }
     let mut wrong = Vec::new();
     let mut present = Vec::new();
     for topic in topics {
@@ -127,7 +137,7 @@ pub async fn create_missing(kafka: &config::Kafka, topics: &[Topic]) -> Result<(
                 unknown.iter().map(|name| format!("topic {name} was created but does not appear")).collect(),
             ));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
