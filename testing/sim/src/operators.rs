@@ -158,7 +158,12 @@ fn retry(step: &str) -> Act {
 }
 
 /// What a good operator does for a saga; `look`: how often they looked.
-fn help(definition: &Definition, state: &State, look: u32, evidence: impl Fn(&str) -> Payload) -> Option<Act> {
+fn help(
+    definition: &Definition,
+    state: &State,
+    look: u32,
+    evidence: impl Fn(&str) -> Payload,
+) -> Option<Act> {
     if state.paused_at != 0 {
         return Some(Act::Resume(Unit {}));
     }

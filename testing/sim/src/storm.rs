@@ -66,6 +66,7 @@ impl World {
                 }
             }
         }
+        self.roll_out();
         let s = self.rng.below(self.services.len());
         if self.hits(Fault::Silent) {
             self.services[s].silent_until = self.now + self.rng.magnitude(long);
@@ -89,6 +90,18 @@ impl World {
             self.meddle(saga);
         }
         self.restock();
+    }
+
+    /// Participants' older binaries are replaced, one after the other.
+    fn roll_out(&mut self) {
+        for s in 0..self.services.len() {
+            for n in 0..self.services[s].nodes.len() {
+                if self.services[s].nodes[n].old && self.rng.below(4) == 0 {
+                    self.services[s].nodes[n].old = false;
+                    self.crash(NodeId::Participant(s, n));
+                }
+            }
+        }
     }
 
     /// Somebody brings goods now and then.
@@ -225,7 +238,11 @@ impl World {
                 self.bus.partition(topic, p).owner = None;
             }
         }
-        for (partition, node) in self.bus.split(topic, &there, all, &mut self.rng) {
+        let changed = self.bus.split(topic, &there, all, &mut self.rng);
+        if changed.is_empty() {
+            return;
+        }
+        for (partition, node) in changed {
             let generation = self.bus.partition(topic, partition).generation;
             let delay = self.rng.magnitude(2_000);
             self.push(delay, Event::Claim { topic, partition, generation, node });

@@ -313,7 +313,11 @@ impl World {
 
     /// Everything that is queued happens, until nothing is.
     pub(crate) fn until_rest(&mut self, most: u64) {
-        let most = |world: &World| most + MAX_EVENTS_PER_MESSAGE * world.bus.messages();
+        let most = |world: &World| {
+            // The gateway may be down for a day more, and all that while everybody looks.
+            let patience = if world.gateway.down_until > world.now { 5 } else { 1 };
+            most * patience + MAX_EVENTS_PER_MESSAGE * world.bus.messages()
+        };
         let (mut from, mut most_of_all, mut storm) = (self.events, most(self), self.faults.storm);
         while let Some((at, event)) = self.queue.pop() {
             self.now = self.now.max(at);

@@ -34,9 +34,7 @@ fn was_said(world: &World, saga: Uuid, row: &Row, outcome: &Outcome) -> bool {
     let verdict = |undo| world.oracle.verdicts.get(&(service, key.clone(), undo));
     match &outcome.answer {
         None => false,
-        Some(Taken::Failed(f)) => {
-            world.oracle.failures.contains(&(service, key.clone(), f.code.clone()))
-        }
+        Some(Taken::Failed(f)) => world.oracle.failures.contains(&(service, key.clone(), f.code.clone())),
         Some(Taken::Succeeded(_)) => matches!(verdict(false), Some(Told::Succeeded(_))),
         Some(Taken::Rejected(_)) => matches!(verdict(false), Some(Told::Rejected(_))),
         Some(Taken::Sealed(_)) => matches!(verdict(false), Some(Told::Sealed(_))),

@@ -328,10 +328,7 @@ impl World {
                 return Err(Newer);
             }
             // The bytes are read when the run is judged, and in debug builds each time.
-            debug_assert_eq!(
-                state::decode(skald_core::FORMAT, &row.state).ok().as_ref(),
-                Some(&row.decoded)
-            );
+            debug_assert_eq!(state::decode(skald_core::FORMAT, &row.state).ok().as_ref(), Some(&row.decoded));
             let (definition, state) = (Arc::clone(&row.definition), row.decoded.clone());
             loaded.insert(job.saga, Loaded { definition, state, quarantined: false });
             if matches!(job.ask, Ask::Wake(_)) {

@@ -65,22 +65,11 @@ pub(crate) struct Db {
 
 impl Db {
     pub(crate) fn new(tables: Tables, bounds: Bounds) -> Db {
-        Db {
-            barrier: BTreeMap::new(),
-            intents: BTreeMap::new(),
-            tables,
-            bounds,
-            locks: Locks::default(),
-        }
+        Db { barrier: BTreeMap::new(), intents: BTreeMap::new(), tables, bounds, locks: Locks::default() }
     }
 
     /// Locks all, or none while somebody has one.
-    fn lock(
-        &mut self,
-        txn: u64,
-        wanted: impl IntoIterator<Item = Lock>,
-        now: i64,
-    ) -> Result<(), Held> {
+    fn lock(&mut self, txn: u64, wanted: impl IntoIterator<Item = Lock>, now: i64) -> Result<(), Held> {
         let unlocked = |lock: &Lock| matches!(lock, Lock::Stock(_)) && planted::is("stock_not_locked");
         let wanted = wanted.into_iter().filter(|lock| !unlocked(lock)).collect();
         self.locks.take(txn, wanted, now)

@@ -292,9 +292,10 @@ impl World {
             Ok(_) => {
                 let opened = opened(&plan, &wave.items, no_place);
                 node.wave = Some(InWave { decided: Some(Decided { txn, plan, domain, opened }), ..wave });
-                self.maybe_crash_participant(s, n);
-                let delay = self.latency();
-                self.step(s, n, delay, Step::Commit)
+                if !self.maybe_crash_participant(s, n) {
+                    let delay = self.latency();
+                    self.step(s, n, delay, Step::Commit);
+                }
             }
         }
     }
