@@ -364,7 +364,7 @@ fn beyond(state: &State) -> Option<&'static str> {
         let counts = step.epoch <= MOST && step.attempt <= MOST;
         let times = time(step.retry_at) && time(step.entered_at) && time(step.give_up_at);
         let error = step.last_error.as_ref().is_none_or(|error| time(error.at));
-        (!counts).then_some("a step's count").or((!times || !error).then_some("a step's time"))
+        (!counts).then_some("a step's count").or((!(times && error)).then_some("a step's time"))
     };
     let times = time(state.now) && time(state.created_at) && time(state.paused_at);
     let own = (state.version > MOST).then_some("the version").or((!times).then_some("a time"));

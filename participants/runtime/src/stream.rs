@@ -226,8 +226,9 @@ mod tests {
     use super::*;
 
     fn said(bytes: usize) -> Said {
-        let answer = Failed::last("CODE", "x".repeat(bytes)).into();
-        let outcome = wire::Outcome { answer: Some(answer), ..Default::default() };
+        let no = wire::Rejected { message: "x".repeat(bytes), ..Default::default() };
+        let outcome =
+            wire::Outcome { answer: Some(wire::outcome::Answer::Rejected(no)), ..Default::default() };
         Said { outcome, traceparent: Some("trace".to_owned()) }
     }
 

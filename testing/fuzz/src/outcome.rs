@@ -98,7 +98,6 @@ fn seeds() -> Vec<Vec<u8>> {
                 attempt: command.attempt,
                 participant: "inventory".into(),
                 answer: Some(answer),
-                ..Default::default()
             };
             seeds.push([&(n as u16).to_le_bytes()[..], &message.encode_to_vec()].concat());
         }

@@ -29,6 +29,8 @@ use crate::{
 
 /// KiB of requests that wait for workers at most: their queues bound how many, not how large.
 const ROOM_KIB: usize = 64 * 1024;
+/// Watchers that read at once: fewer than there are connections for reading.
+const WATCHERS: usize = 4;
 /// The metadata that names the client until callers are authenticated.
 const CLIENT: &str = "skald-client";
 
@@ -40,6 +42,8 @@ pub struct Desk {
     inboxes: Arc<Vec<Inbox>>,
     /// KiB of requests that may still come to wait.
     room: Arc<Semaphore>,
+    /// Watchers that may read at once: ten thousand of one saga are woken together, and others read, too.
+    pub(super) looks: Arc<Semaphore>,
     pub(super) shutdown: skald_kit::lifecycle::Shutdown,
 }
 
@@ -98,7 +102,8 @@ impl Desk {
         inboxes: Vec<Inbox>,
         shutdown: skald_kit::lifecycle::Shutdown,
     ) -> Desk {
-        Desk { shared, pool, inboxes: Arc::new(inboxes), room: Arc::new(Semaphore::new(ROOM_KIB)), shutdown }
+        let (room, looks) = (Arc::new(Semaphore::new(ROOM_KIB)), Arc::new(Semaphore::new(WATCHERS)));
+        Desk { shared, pool, inboxes: Arc::new(inboxes), room, looks, shutdown }
     }
 
     /// Begins a saga; when it returns, it is durable. Gives its id and whether this call began it.

@@ -283,7 +283,10 @@ impl Desk {
                             return;
                         }
                     }
-                    match desk.read(what, id).await {
+                    let turn = desk.looks.acquire().await;
+                    let read = desk.read(what, id).await;
+                    drop(turn);
+                    match read {
                         Ok(row) if row.version > version => break row,
                         Ok(_) => {}
                         Err(status) => {

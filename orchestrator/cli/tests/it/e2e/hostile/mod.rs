@@ -178,18 +178,11 @@ async fn served_afterwards(world: &World, shop: &Shop) {
     let mut admin = AdminServiceClient::new(world.service(Kind::Orchestrator, 0).channel());
     for participant in ["inventory", "payment"] {
         let (actor, reason, request_id) = words();
-        let thaw = ThawParticipantRequest {
-            participant: participant.into(),
-            actor,
-            reason,
-            request_id,
-            ..Default::default()
-        };
+        let thaw = ThawParticipantRequest { participant: participant.into(), actor, reason, request_id };
         admin.thaw_participant(thaw).await.expect("thawed");
     }
     let (actor, reason, request_id) = words();
-    let thaw =
-        ThawDefinitionRequest { definition: "order".into(), actor, reason, request_id, ..Default::default() };
+    let thaw = ThawDefinitionRequest { definition: "order".into(), actor, reason, request_id };
     admin.thaw_definition(thaw).await.expect("thawed");
     world.gateway(0, SetGatewayMoodRequest::default()).await;
     for kind in Kind::ALL {
