@@ -38,8 +38,8 @@ pub(super) enum Phase {
 /// Follows rebalances, which run inside `poll` on the poller's thread.
 pub(super) struct Context {
     positions: Arc<Mutex<Positions>>,
-    /// Partitions that are assigned during a pause must be paused too: `pause` only knows those that were
-    /// there.
+    /// Partitions that are assigned during a pause must be paused too, and resumed after it: `pause` and `resume` only know
+    /// those that are there.
     paused: AtomicBool,
 }
 
@@ -70,11 +70,15 @@ impl ConsumerContext for Context {
     }
 
     fn post_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance
-            && self.paused.load(Ordering::Relaxed)
-            && let Err(error) = client.pause(partitions)
-        {
-            tracing::warn!(%error, "new partitions were not paused");
+        let Rebalance::Assign(partitions) = rebalance else { return };
+        // librdkafka remembers a pause beyond a revoke: one that came back after the pause would stay paused for ever.
+        let set = if self.paused.load(Ordering::Relaxed) {
+            client.pause(partitions)
+        } else {
+            client.resume(partitions)
+        };
+        if let Err(error) = set {
+            tracing::warn!(%error, "new partitions were neither paused nor resumed");
         }
     }
 

@@ -117,6 +117,37 @@ async fn who_takes_nothing_still_serves_the_group_and_gets_everything_later() {
     assert!(slow.close(SOON).await && quick.close(SOON).await);
 }
 
+/// Found by chaos, seed 61, freeze-inventory: a partition that was given away during a pause came back paused, and stayed so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_given_away_during_a_pause_is_read_when_it_comes_back() {
+    let kafka = kafka();
+    let topic = topic(&kafka, "back", 2).await;
+    produce(&kafka, &topic, 2, 0, 50).await;
+    let options =
+        Options { max_batch: 5, max_waiting: 1, ..Options::new(kafka.topic("group"), vec![topic.clone()]) };
+    let (slow, mut slow_batches) = Consumer::start(&kafka, options.clone()).unwrap();
+    // Its channel is full, so it has paused both before it polls again and gives one away.
+    eventually("both partitions are the slow one's", SOON, async || {
+        (slow.assignment().len() == 2).then_some(())
+    })
+    .await;
+    let (quick, mut quick_batches) = Consumer::start(&kafka, options).unwrap();
+    let acks: Vec<_> = take(&mut quick_batches, 25).await.iter().map(Message::ack).collect();
+    quick.done(&acks);
+    let mut seen = BTreeSet::new();
+    while seen.len() < 25 {
+        let batch = next(&mut slow_batches).await;
+        slow.done(&batch.messages.iter().map(Message::ack).collect::<Vec<_>>());
+        seen.extend(batch.messages.iter().filter(|m| m.partition == slow.assignment()[0].partition).map(number));
+    }
+    assert!(quick.close(SOON).await);
+    produce(&kafka, &topic, 2, 50, 100).await;
+    while !(50..100).all(|n| seen.contains(&n)) {
+        seen.extend(next(&mut slow_batches).await.messages.iter().map(number));
+    }
+    assert!(slow.close(SOON).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_all_that_is_queued() {
     let kafka = kafka();
