@@ -138,7 +138,9 @@ async fn a_partition_that_was_given_away_during_a_pause_is_read_when_it_comes_ba
     while seen.len() < 25 {
         let batch = next(&mut slow_batches).await;
         slow.done(&batch.messages.iter().map(Message::ack).collect::<Vec<_>>());
-        seen.extend(batch.messages.iter().filter(|m| m.partition == slow.assignment()[0].partition).map(number));
+        seen.extend(
+            batch.messages.iter().filter(|m| m.partition == slow.assignment()[0].partition).map(number),
+        );
     }
     assert!(quick.close(SOON).await);
     produce(&kafka, &topic, 2, 50, 100).await;
