@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 
 use clients::{Clients, LAST, Load, SHELF};
 use flight::Flight;
-use nemesis::Fault;
+use nemesis::{Choice, Fault};
 pub use report::Report;
 use rng::Rng;
 use watch::Watch;
@@ -41,7 +41,7 @@ pub struct Options {
     pub orders_per_second: f64,
     /// The `skald` binary.
     pub skald: PathBuf,
-    /// The one that the run begins with; the rolling upgrade goes from it to the other one.
+    /// The one that the run begins with; then the rolling upgrade to the other one is the first fault.
     pub older: Option<PathBuf>,
     /// For data and logs; must be empty.
     pub folder: PathBuf,
@@ -59,6 +59,9 @@ pub struct Options {
 /// The world can't be set up or does not do what it is told. Broken promises are no error: they stand in the report.
 pub async fn run(options: &Options, tell: impl Fn(&str)) -> Result<Report> {
     let only = faults(&options.only)?;
+    // An older binary has bugs that are mended: what follows is about the present one.
+    let first = options.older.is_some().then_some(Fault::RollingUpgrade);
+    let choice = Choice { only, first };
     let plan = plan(options)?;
     let world = Arc::new(set_up(plan, &tell).await?);
     let minutes = options.time.as_secs_f64() / 60.0;
@@ -72,7 +75,7 @@ pub async fn run(options: &Options, tell: impl Fn(&str)) -> Result<Report> {
     tell("everything is up; orders come in");
 
     let (begin, rng) = (Instant::now(), Rng::new(options.seed));
-    let rage = nemesis::rage(&world, &clients, &flight, rng, (begin, options.time, &only), |entry| {
+    let rage = nemesis::rage(&world, &clients, &flight, rng, (begin, options.time, &choice), |entry| {
         tell(&report::line(entry));
     });
     let entries = rage.await?;
@@ -86,7 +89,7 @@ pub async fn run(options: &Options, tell: impl Fn(&str)) -> Result<Report> {
     let findings = judge::judge(&world, &clients, &seen, &options.skald).await?;
     let done: BTreeSet<Fault> = entries.iter().map(|entry| entry.fault).collect();
     let missing =
-        nemesis::possible(&world, &only).into_iter().filter(|fault| !done.contains(fault)).collect();
+        nemesis::possible(&world, &choice.only).into_iter().filter(|fault| !done.contains(fault)).collect();
     let mut report = Report {
         seed: options.seed,
         time,

@@ -31,7 +31,7 @@ struct Args {
     /// Participants whose commands go over gRPC instead of Kafka, separated by commas.
     #[arg(long, value_delimiter = ',')]
     grpc: Vec<String>,
-    /// An older `skald`, which the run begins with; the rolling upgrade goes from it to the present one.
+    /// An older `skald`, which the run begins with: the rolling upgrade to the present one is the first fault.
     #[arg(long, value_name = "BINARY")]
     older: Option<PathBuf>,
     /// The `skald` to break; the one beside this program unless given.

@@ -72,6 +72,15 @@ pub(crate) fn possible(world: &World, only: &[Fault]) -> Vec<Fault> {
     all().into_iter().filter(|fault| has(fault) && (only.is_empty() || only.contains(fault))).collect()
 }
 
+/// Which faults a run has.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Only these; none = all.
+    pub(crate) only: Vec<Fault>,
+    /// This one before all others.
+    pub(crate) first: Option<Fault>,
+}
+
 /// Does faults until the time is over, each kind before any comes again. `tell` hears of each.
 ///
 /// # Errors
@@ -81,16 +90,17 @@ pub(crate) async fn rage(
     clients: &Clients,
     flight: &Flight,
     mut rng: Rng,
-    (begin, time, only): (Instant, Duration, &[Fault]),
+    (begin, time, choice): (Instant, Duration, &Choice),
     mut tell: impl FnMut(&Entry),
 ) -> Result<Vec<Entry>> {
     let (mut entries, mut deck) = (Vec::new(), Vec::new());
     while begin.elapsed() < time {
         if deck.is_empty() {
-            deck = possible(world, only);
+            deck = possible(world, &choice.only);
             rng.shuffle(&mut deck);
         }
-        let Some(first) = deck.pop() else { break };
+        let first = if entries.is_empty() { choice.first } else { None };
+        let Some(first) = first.or_else(|| deck.pop()) else { break };
         let mut together = vec![first];
         if rng.percent(TOGETHER)
             && let Some(at) = deck.iter().rposition(|other| apart(first, *other))
