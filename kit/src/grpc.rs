@@ -55,7 +55,7 @@ pub async fn serve(
 
 /// Serves `routes`, over TLS when it is given, within `limits`, with gRPC health (`""` and every service of the descriptor sets) and reflection v1 and
 /// v1alpha. When the stop is asked for, health says NOT_SERVING, no call is taken any more, and those under
-/// way have five seconds to finish; streams without an end must watch the shutdown themselves.
+/// way have three seconds to finish; streams without an end must watch the shutdown themselves.
 ///
 /// # Errors
 /// A descriptor set cannot be decoded, the certificate or its key is none, or the listener broke.

@@ -20,7 +20,8 @@ pub struct Grpc {
     pub request_timeout_seconds: u32,
     /// After so many seconds without a frame a client is asked whether it is there, 1 to 3600.
     pub keepalive_seconds: u32,
-    /// Who does not answer within so many seconds is gone, 1 to 3600; nor is who connects and says nothing for as long.
+    /// Who does not answer within so many seconds is gone, 1 to 3600; nor is who connects and says nothing for as long
+    /// (over TLS: not even a handshake).
     pub keepalive_timeout_seconds: u32,
 }
 

@@ -61,12 +61,16 @@ impl Streams {
     pub(crate) fn tell(&self, number: i32, said: Said) -> bool {
         let how = {
             let open = self.lock();
-            let (stream, how) = match open.get(&number) {
-                Some(stream) => (Some(stream), "told"),
-                None if number == NOBODY => (None, "missed"),
-                None => (open.values().next(), "told_another"),
-            };
-            stream.filter(|stream| stream.try_send(said).is_ok()).map_or("missed", |_| how)
+            match open.get(&number) {
+                Some(stream) if stream.try_send(said.clone()).is_ok() => "told",
+                Some(_) => "missed",
+                None if number == NOBODY => "missed",
+                // The first that has room: one that does not read must not swallow what others would hear.
+                None => match open.values().any(|stream| stream.try_send(said.clone()).is_ok()) {
+                    true => "told_another",
+                    false => "missed",
+                },
+            }
         };
         metrics::counter!("skald_participant_late_outcomes_total", "how" => how).increment(1);
         how != "missed"

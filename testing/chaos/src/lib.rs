@@ -80,13 +80,17 @@ pub async fn run(options: &Options, tell: impl Fn(&str)) -> Result<Report> {
     });
     let entries = rage.await?;
     let time = begin.elapsed();
-    load.stop().await;
+    let answered = load.stop(options.rest).await;
     tell(&format!("no more faults; {} orders were accepted; waiting for rest", clients.accepted()));
     world.all_ready().await?;
     let rest = judge::rest(&world, options.rest).await?;
     let seen = watch.end();
     tell("judging");
-    let findings = judge::judge(&world, &clients, &seen, &options.skald).await?;
+    let mut findings = judge::judge(&world, &clients, &seen, &options.skald).await?;
+    if !answered {
+        let what = format!("clients were not answered for {} s", options.rest.as_secs());
+        findings.violations.push(("served", what));
+    }
     let done: BTreeSet<Fault> = entries.iter().map(|entry| entry.fault).collect();
     let missing =
         nemesis::possible(&world, &choice.only).into_iter().filter(|fault| !done.contains(fault)).collect();

@@ -107,7 +107,9 @@ async fn act(args: Args) -> Result<ExitCode> {
     }
     failures.iter().for_each(|what| println!("BROKEN {what}"));
     println!("{} broken; the logs are in {}", failures.len(), options.folder.display());
-    println!("the same faults again: skald-chaos --seed {} --minutes {}", options.seed, args.minutes);
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let seed = if args.seed.is_none() { format!(" --seed {}", options.seed) } else { String::new() };
+    println!("the same faults again: skald-chaos {}{seed}", given.join(" "));
     Ok(ExitCode::FAILURE)
 }
 

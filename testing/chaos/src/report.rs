@@ -103,6 +103,9 @@ impl Report {
             let names: Vec<String> = self.missing.iter().map(Fault::to_string).collect();
             let _ = writeln!(out, "\nNot done in this run: {}.", names.join(", "));
         }
+        for what in self.failures() {
+            let _ = writeln!(out, "\n**BROKEN** {what}");
+        }
         out
     }
 

@@ -29,7 +29,7 @@ use crate::{
 
 /// KiB of requests that wait for workers at most: their queues bound how many, not how large.
 const ROOM_KIB: usize = 64 * 1024;
-/// Watchers that read at once: fewer than there are connections for reading.
+/// Watchers that read at once at most; always fewer than there are connections for reading, unless there is but one.
 const WATCHERS: usize = 4;
 /// The metadata that names the client until callers are authenticated.
 const CLIENT: &str = "skald-client";
@@ -102,7 +102,9 @@ impl Desk {
         inboxes: Vec<Inbox>,
         shutdown: skald_kit::lifecycle::Shutdown,
     ) -> Desk {
-        let (room, looks) = (Arc::new(Semaphore::new(ROOM_KIB)), Arc::new(Semaphore::new(WATCHERS)));
+        let readers = shared.config.postgres.max_read_connections as usize;
+        let watchers = WATCHERS.min(readers.saturating_sub(1)).max(1);
+        let (room, looks) = (Arc::new(Semaphore::new(ROOM_KIB)), Arc::new(Semaphore::new(watchers)));
         Desk { shared, pool, inboxes: Arc::new(inboxes), room, looks, shutdown }
     }
 

@@ -54,9 +54,12 @@ impl BadFields {
     }
 }
 
-/// The beginning of a text that somebody made up.
+/// The beginning of a text that somebody made up; one that was cut ends with an ellipsis.
 pub fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
 }
 
 /// Too much is under way.

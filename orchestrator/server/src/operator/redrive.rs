@@ -7,7 +7,7 @@ use prost::Message as _;
 use skald_kit::kafka::Record;
 use skald_proto::admin::v1 as wire;
 use sqlx::{Connection as _, PgConnection};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Status;
 
 use super::{Signed, envelope::Envelope, letters, once};
@@ -33,6 +33,8 @@ const TOLD: usize = 100;
 const RATE: i32 = 50;
 /// So many in a row that can't be delivered, and the call ends.
 const FAILURES: usize = 3;
+/// A call takes so long at most: below what clients and the server's own limit of a call allow. Then it is repeated.
+const LASTS: Duration = Duration::from_secs(20);
 
 /// A letter as it is sent again.
 struct Again {
@@ -73,9 +75,12 @@ pub(super) async fn redrive(
     let per_second = if request.per_second == 0 { RATE } else { request.per_second };
     let mut ticks = interval(Duration::from_secs_f64(1.0 / f64::from(per_second)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = 0;
+    let (mut failures, end) = (0, Instant::now() + LASTS);
     for id in which(&mut conn, &filter).await.map_err(unreadable)? {
         ticks.tick().await;
+        if Instant::now() > end {
+            return Err(cut_off(&answer));
+        }
         match send(desk, &mut conn, id, request_id).await.map_err(unreadable)? {
             Fate::Sent => (answer.redriven, failures) = (answer.redriven + 1, 0),
             Fate::Known => {}
@@ -233,6 +238,14 @@ fn broken_off(answer: &wire::RedriveDeadLettersResponse, why: &str) -> Status {
         "{} letters were sent again; the others stay open, for {FAILURES} in a row could not be delivered ({why}). \
          Repeat with the same request_id to go on",
         answer.redriven
+    ))
+}
+
+fn cut_off(answer: &wire::RedriveDeadLettersResponse) -> Status {
+    Status::unavailable(format!(
+        "{} letters were sent again in {} s; the others stay open. Repeat with the same request_id to go on",
+        answer.redriven,
+        LASTS.as_secs()
     ))
 }
 

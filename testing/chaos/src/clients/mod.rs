@@ -112,11 +112,14 @@ impl Clients {
         lock(&self.complaints).clone()
     }
 
-    /// Places a good order now; gives how long it took until it was COMPLETED, or None when `limit` is over.
+    /// Places a good order now; gives how long it took until it was COMPLETED, or None when `limit` is over. Then it is still placed,
+    /// so that the ledger knows of it.
     pub(crate) async fn canary(&self, limit: Duration) -> Option<Duration> {
         let begin = Instant::now();
+        let clients = self.clone();
+        let placed = tokio::spawn(async move { clients.place(canary(1)).await });
         let watched = async {
-            let id = self.place(canary(1)).await?;
+            let id = placed.await.ok()??;
             loop {
                 let request = GetOrderRequest { order_id: id.to_string() };
                 let order = self.answered(|mut c| {
@@ -296,9 +299,9 @@ impl Load {
         Load { stop, tasks }
     }
 
-    /// Places no more, and waits until the last one was answered.
-    pub(crate) async fn stop(self) {
+    /// Places no more, and waits until the last one was answered; false when some were not, for so long.
+    pub(crate) async fn stop(self, limit: Duration) -> bool {
         self.stop.store(true, Ordering::Relaxed);
-        self.tasks.join_all().await;
+        tokio::time::timeout(limit, self.tasks.join_all()).await.is_ok()
     }
 }

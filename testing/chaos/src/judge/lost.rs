@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Findings;
 use crate::{
-    clients::{End, Promise},
+    clients::{End, LAST, Promise},
     world::{World, service::Who},
 };
 
@@ -42,7 +42,22 @@ pub(super) async fn judge(world: &World, ledger: &[Promise], findings: &mut Find
             }),
         }
     }
+    first_come(world, ledger, &ended, findings).await?;
     Ok(ended)
+}
+
+/// Who came first got what there was: nothing that was wanted is left on the shelf while somebody was sent away.
+async fn first_come(world: &World, ledger: &[Promise], ended: &Ended, findings: &mut Findings) -> Result<()> {
+    let wanted: Vec<_> = ledger.iter().filter(|p| p.end == End::FirstCome).collect();
+    let got = wanted.iter().filter(|p| ended.get(&p.id) == Some(&None)).count() as i64;
+    let stocked: i64 = sqlx::query_scalar("select stocked from public.stock where sku = $1")
+        .bind(LAST)
+        .fetch_one(&mut world.sql(Who::Inventory).await?)
+        .await?;
+    findings.check("stock", got == stocked.min(wanted.len() as i64), || {
+        format!("{got} of {} orders got one of {stocked} {LAST}", wanted.len())
+    });
+    Ok(())
 }
 
 async fn sagas(conn: &mut PgConnection, findings: &mut Findings) -> Result<Ended> {

@@ -84,6 +84,9 @@ pub(crate) async fn judge(world: &World, clients: &Clients, seen: &Seen, skald: 
     for what in clients.complaints() {
         findings.violations.push(("served", what));
     }
+    for how in &seen.ended {
+        findings.violations.push(("resumes by itself", how.clone()));
+    }
     let ledger = clients.ledger();
     let ended = lost::judge(world, &ledger, &mut findings).await.context("reading sagas")?;
     for reason in ended.values() {

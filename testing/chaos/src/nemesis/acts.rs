@@ -256,6 +256,14 @@ async fn gateway(mood: Mood, world: &World, rng: &mut Rng) -> Result<Done> {
         },
     };
     let time = seconds(rng, 4, 15);
+    // One that was killed before may be on its way up.
+    for payment in world.all(Who::Payment) {
+        let (name, http) = {
+            let payment = payment.lock().await;
+            (payment.name.clone(), payment.http())
+        };
+        service::ready(&name, http).await?;
+    }
     world.gateway(mood).await?;
     tokio::time::sleep(time).await;
     world.gateway(SetGatewayMoodRequest::default()).await?;

@@ -44,7 +44,7 @@ pub(crate) enum Fault {
     Kill(Who),
     /// kill -9 of both.
     KillBoth(Who),
-    /// SIGSTOP, and SIGCONT when its group and its heartbeat have given it up.
+    /// SIGSTOP, and SIGCONT; most often when its group and its heartbeat have given it up.
     Freeze(Who),
     /// SIGTERM, and a start.
     Restart(Who),

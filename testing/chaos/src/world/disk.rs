@@ -90,6 +90,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // What PostgreSQL wrote about itself outlives its disk.
+        let _ = fs::copy(self.at.join("postgres/postgres.log"), self.image.with_file_name("postgres.log"));
         // Lazily: a postmaster may be ending on it.
         let unmounted = std::process::Command::new("umount").arg("-l").arg(&self.at).status();
         if unmounted.is_ok_and(|status| status.success()) {

@@ -3,9 +3,9 @@
 //! participant up.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use skald_kit::{backoff, lifecycle::Shutdown};
@@ -36,6 +36,11 @@ const MAX_MESSAGE: usize = 8 << 20;
 const GREETING: Duration = Duration::from_secs(5);
 /// Unanswered commands of one stream that are remembered at most. What is beyond is sent again as silence is.
 const REMEMBERED: usize = 100_000;
+/// For how long. What is older is silence's: it is sent again by its gaps, and its outcome may have come by another stream, for an
+/// instance tells what it settles to any.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// What is older is looked for so often at most.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 /// One connection. Nothing happens until it is run.
 #[derive(Debug)]
@@ -49,9 +54,27 @@ pub struct Link {
     board: Board,
 }
 
-/// Sagas and steps whose commands went out on a stream and were not answered.
+/// Sagas and steps whose commands went out on a stream and were not answered, and when they did.
 #[derive(Debug, Default)]
-struct Unanswered(Mutex<HashSet<(Uuid, String)>>);
+struct Unanswered(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    since: HashMap<(Uuid, String), Instant>,
+    forgotten_at: Option<Instant>,
+}
+
+impl Known {
+    fn add(&mut self, saga: Uuid, step: &str, now: Instant) {
+        if self.forgotten_at.is_none_or(|at| now.saturating_duration_since(at) >= FORGET_EVERY) {
+            self.forgotten_at = Some(now);
+            self.since.retain(|_, since| now.saturating_duration_since(*since) < REMEMBERED_FOR);
+        }
+        if self.since.len() < REMEMBERED {
+            self.since.insert((saga, step.to_owned()), now);
+        }
+    }
+}
 
 /// How a connection ended.
 enum Ended {
@@ -153,7 +176,7 @@ impl Link {
                 return Ended::Finished;
             }
         };
-        for (saga, _) in unanswered.lock().drain() {
+        for ((saga, _), _) in unanswered.lock().since.drain() {
             self.standing.miss();
             self.losses.tell(saga, &self.participant);
         }
@@ -200,7 +223,7 @@ fn said(status: &Status) -> String {
 }
 
 impl Unanswered {
-    fn lock(&self) -> MutexGuard<'_, HashSet<(Uuid, String)>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -232,13 +255,11 @@ fn request(
     unanswered: &Unanswered,
 ) -> ExecuteRequest {
     let (mut request, mut bytes, mut next) = (ExecuteRequest::default(), 0, Some(first));
-    let mut unanswered = unanswered.lock();
+    let (mut unanswered, now) = (unanswered.lock(), Instant::now());
     while let Some(Queued { outgoing, bytes: size }) = next {
         standing.gone(size);
         bytes += size;
-        if unanswered.len() < REMEMBERED {
-            unanswered.insert((outgoing.saga, outgoing.command.step.clone()));
-        }
+        unanswered.add(outgoing.saga, &outgoing.command.step, now);
         request.commands.push(outgoing.command);
         request.traceparents.push(outgoing.traceparent.unwrap_or_default());
         let full = request.commands.len() == MAX_COMMANDS || bytes >= MAX_BYTES;
@@ -280,10 +301,10 @@ impl Incoming<'_> {
                 let mut unanswered = self.unanswered.lock();
                 for outcome in &response.outcomes {
                     if let Ok(saga) = Uuid::try_parse(&outcome.saga_id) {
-                        unanswered.remove(&(saga, outcome.step.clone()));
+                        unanswered.since.remove(&(saga, outcome.step.clone()));
                     }
                 }
-                unanswered.len()
+                unanswered.since.len()
             };
             metrics::gauge!("skald_peer_unanswered", &labels).set(left as f64);
             metrics::counter!("skald_peer_outcomes_total", &labels).increment(response.outcomes.len() as u64);
@@ -291,5 +312,21 @@ impl Incoming<'_> {
                 self.router.route(self.participant, response).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_answered_for_long_is_silence_s_and_forgotten() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        known.add(Uuid::nil(), "charge", begin);
+        known.add(Uuid::max(), "charge", begin + REMEMBERED_FOR / 2);
+        assert_eq!(known.since.len(), 2);
+        known.add(Uuid::max(), "refund", begin + REMEMBERED_FOR);
+        let left: Vec<_> = known.since.keys().map(|(saga, _)| *saga).collect();
+        assert_eq!(left, [Uuid::max(), Uuid::max()]);
     }
 }

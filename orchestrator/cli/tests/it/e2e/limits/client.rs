@@ -22,10 +22,15 @@ impl Rude {
 
     /// It said hello and was answered.
     pub(super) async fn greeted(address: &str) -> Rude {
+        Rude::try_greeted(address).await.expect("the server's settings")
+    }
+
+    /// It said hello; None: nobody answered, and the connection was closed.
+    pub(super) async fn try_greeted(address: &str) -> Option<Rude> {
         let Rude(mut stream) = Rude::connected(address).await;
-        stream.write_all(HELLO).await.expect("sent");
-        stream.read_exact(&mut [0; 9]).await.expect("the server's settings");
-        Rude(stream)
+        stream.write_all(HELLO).await.ok()?;
+        stream.read_exact(&mut [0; 9]).await.ok()?;
+        Some(Rude(stream))
     }
 
     /// Waits until the server has had enough of it. It reads what comes, pings too, and answers nothing.
