@@ -4,6 +4,7 @@
 //! - `SKALD_BLESS=1`: writes the golden files anew ([`golden`])
 
 mod archive;
+mod beyond;
 mod cancel;
 mod contradiction;
 mod deadline;
