@@ -75,14 +75,18 @@ pub(super) async fn redrive(
     let per_second = if request.per_second == 0 { RATE } else { request.per_second };
     let mut ticks = interval(Duration::from_secs_f64(1.0 / f64::from(per_second)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await; // the first one is at once
     let (mut failures, end) = (0, Instant::now() + LASTS);
     for id in which(&mut conn, &filter).await.map_err(unreadable)? {
-        ticks.tick().await;
         if Instant::now() > end {
             return Err(cut_off(&answer));
         }
         match send(desk, &mut conn, id, request_id).await.map_err(unreadable)? {
-            Fate::Sent => (answer.redriven, failures) = (answer.redriven + 1, 0),
+            // Only these are paced: a repeat passes by what it has sent before.
+            Fate::Sent => {
+                (answer.redriven, failures) = (answer.redriven + 1, 0);
+                ticks.tick().await;
+            }
             Fate::Known => {}
             Fate::Left(why) => leave(&mut answer, id, why),
             Fate::Undelivered(why) => {
