@@ -99,9 +99,10 @@ pub fn order(bad: &mut BadFields, draft: Option<&OrderDraft>) -> OrderInput {
         order_line(bad, i, line);
         let twice = draft.lines[..i].iter().any(|l| l.sku == line.sku);
         bad.check(!twice, format!("order.lines[{i}].sku"), "stands in a line before; add the quantities up");
-        total += i128::from(line.quantity) * i128::from(line.unit_price_minor);
+        // One line can't exceed an i128, a hundred can.
+        total = total.saturating_add(i128::from(line.quantity) * i128::from(line.unit_price_minor));
     }
-    let total_ok = total.abs() <= MAX_TOTAL;
+    let total_ok = (-MAX_TOTAL..=MAX_TOTAL).contains(&total);
     bad.check(
         total_ok,
         "order.lines",
@@ -187,5 +188,9 @@ mod tests {
         let many = (0..100).map(|i| line(&format!("S{i}"), MAX_QUANTITY, MAX_PRICE)).collect();
         assert_eq!(fields(&draft(many)), ["order.lines"]);
         assert_eq!(fields(&draft(vec![line("A", i64::MAX, i64::MAX)])).len(), 3);
+        for price in [i64::MIN, i64::MAX] {
+            let lines = ["A", "B", "C", "D"].map(|sku| line(sku, i64::MIN, price));
+            assert_eq!(fields(&draft(lines.into())).len(), 9);
+        }
     }
 }

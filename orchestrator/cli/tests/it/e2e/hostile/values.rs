@@ -108,7 +108,8 @@ impl Learned {
 pub(super) fn message(method: &MethodDescriptor, random: &mut Random, learned: &Learned) -> DynamicMessage {
     let hostile = random.pick(&[0, 3, 3, 10, 10, 30, 60, 100]);
     let strangers = method.parent_service().name() == "ParticipantService";
-    Filler { random, learned, hostile, strangers }.message(&method.input(), 0)
+    let extreme = random.pick(&[None, Some(i64::MIN), Some(i64::MAX)]).filter(|_| hostile >= 60);
+    Filler { random, learned, hostile, extreme, strangers }.message(&method.input(), 0)
 }
 
 struct Filler<'a> {
@@ -116,6 +117,8 @@ struct Filler<'a> {
     learned: &'a Learned,
     /// Percent of the values.
     hostile: usize,
+    /// Every hostile integer is this one: what adds them up, or multiplies them, must stand it.
+    extreme: Option<i64>,
     strangers: bool,
 }
 
@@ -206,7 +209,7 @@ impl Filler<'_> {
             i64::MIN / 1000 - 1,
         ];
         if hostile {
-            return self.random.pick(EXTREMES);
+            return self.extreme.unwrap_or_else(|| self.random.pick(EXTREMES));
         }
         let learned = one(&self.learned.numbers, name, self.random).filter(|_| self.random.percent(60));
         learned.unwrap_or_else(|| self.random.pick(&[0, 1, 1, 2, 3, 4, 5, 7, 50, 100, 500, 1000]))
