@@ -258,11 +258,16 @@ impl State {
         }
     }
 
+    /// Whether it has the definition's steps, in their order.
+    pub(crate) fn is_aligned(&self, definition: &Definition) -> bool {
+        let steps = self.steps.iter().map(|step| &step.name);
+        steps.eq(definition.steps.iter().map(|step| &step.name))
+    }
+
     /// Puts the steps into the definition's order and adds those that the definition grew since.
     /// None, and nothing changed, when the state has a step that the definition has not.
     pub fn aligned(&mut self, definition: &Definition) -> Option<()> {
-        let fits = |(s, d): (&Step, &crate::definition::Step)| s.name == d.name;
-        if self.steps.len() == definition.steps.len() && self.steps.iter().zip(&definition.steps).all(fits) {
+        if self.is_aligned(definition) {
             return Some(());
         }
         if self.steps.iter().any(|step| definition.index(&step.name).is_none()) {

@@ -5,7 +5,8 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 /// See the room's head.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
-    heap: BinaryHeap<Reverse<(i64, u64, u32)>>,
+    /// Time, order and place in one number, so that one comparison sorts them.
+    heap: BinaryHeap<Reverse<u128>>,
     events: Vec<Option<E>>,
     free: Vec<u32>,
 }
@@ -29,12 +30,14 @@ impl<E> Queue<E> {
                 self.events.len() as u32 - 1
             }
         };
-        self.heap.push(Reverse((at, order, place)));
+        debug_assert!(at >= 0 && order < 1 << 40 && place < 1 << 24);
+        self.heap.push(Reverse((at as u128) << 64 | u128::from(order) << 24 | u128::from(place)));
     }
 
     /// The next event and its time.
     pub(crate) fn pop(&mut self) -> Option<(i64, E)> {
-        let Reverse((at, _, place)) = self.heap.pop()?;
+        let Reverse(first) = self.heap.pop()?;
+        let (at, place) = ((first >> 64) as i64, first as u32 & 0x00ff_ffff);
         self.free.push(place);
         Some((at, self.events[place as usize].take()?))
     }

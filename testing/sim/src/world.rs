@@ -408,8 +408,7 @@ impl World {
             if self.hits(Fault::Delayed) {
                 delay += self.rng.magnitude(3 * 24 * 3_600_000);
             }
-            let broken: Arc<[u8]> = [0xff; 9].into();
-            let value = if self.hits(Fault::Broken) { broken } else { Arc::clone(&value) };
+            let value = if self.hits(Fault::Broken) { [0xff; 9].into() } else { Arc::clone(&value) };
             self.push(delay, Event::Append { topic, partition, key, value });
         }
     }

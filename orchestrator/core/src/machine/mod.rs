@@ -10,6 +10,8 @@ mod outcome;
 mod signal;
 mod started;
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::{
@@ -78,8 +80,8 @@ pub fn advance_to(
     saga: &mut State,
     input: &Input,
 ) -> Result<Effects, Refused> {
-    let mut before = saga.clone();
-    if before.aligned(cx.definition).is_none() {
+    let mut before = Cow::Borrowed(&*saga);
+    if !before.is_aligned(cx.definition) && before.to_mut().aligned(cx.definition).is_none() {
         return Err(Refused::Malformed("the saga has a step that its definition has not".into()));
     }
     let mut cx = Context { now: cx.now.max(saga.now), ..cx };
@@ -87,13 +89,10 @@ pub fn advance_to(
         return Err(Refused::Malformed(format!("{} ms is a time that no clock shows", cx.now)));
     }
     let target = migrate::target(cx, to, &before, input)?;
-    let mut after = match target {
-        None => before.clone(),
-        Some(to) => {
-            (cx.definition, before) = (to, transfer::moved(&before, to));
-            before.clone()
-        }
-    };
+    if let Some(to) = target {
+        (cx.definition, before) = (to, Cow::Owned(transfer::moved(&before, to)));
+    }
+    let mut after = State::clone(&before);
     let effects = match target {
         None => {
             fold(cx, &mut after, input)?;

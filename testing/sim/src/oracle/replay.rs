@@ -7,7 +7,7 @@ use crate::world::World;
 pub(super) fn judge(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for (saga, row) in &world.store.sagas {
-        match history::replay(&row.definition, *saga, &row.known.request, &row.history) {
+        match history::replay(&row.definition, *saga, &row.request, &row.history) {
             Err(mismatch) => found.push(format!("{saga}: {mismatch}")),
             Ok(state) if state::encode(&state) != row.state => {
                 found.push(format!("{saga}: its history leads to another state than the stored one"));

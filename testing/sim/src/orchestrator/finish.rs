@@ -82,7 +82,7 @@ impl World {
                 .oracle
                 .violation("lost", format!("a command of a saga that is not stored: {send:?}"));
         };
-        let command = wire::command(send, &row.known.request);
+        let command = wire::command(send, &row.request);
         self.tally.add(if send.resend { "command: again" } else { "command: first" });
         let topic = TopicId { service, outcomes: false };
         self.produce(topic, partition_of(send.saga), send.saga, command.encode_to_vec().into());

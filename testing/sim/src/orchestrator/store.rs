@@ -36,7 +36,9 @@ pub(crate) struct Row {
     pub state: Vec<u8>,
     /// The same, decoded.
     pub decoded: State,
+    /// But for the request, which stands beside it: this is copied for each look.
     pub known: Known,
+    pub request: Vec<u8>,
     pub history: Vec<history::Row>,
     pub events: Vec<(u32, Event)>,
     pub attention: Vec<Attention>,
