@@ -1,4 +1,4 @@
-//! A history row as an event of `orders.audit`. Pure.
+//! A history row, or an operator's act that is no saga's input, as an event of `orders.audit`. Pure.
 
 use prost::Message as _;
 use skald_core::{
@@ -7,10 +7,14 @@ use skald_core::{
     plan::Write,
 };
 use skald_kit::outbox;
-use skald_proto::audit::v1::AuditEntry;
+use skald_proto::{audit::v1::AuditEntry, saga::v1::HistoryEntry};
 use uuid::Uuid;
 
-use crate::{events::SOURCE, intake::view, store::audit::Entry};
+use crate::{
+    events::SOURCE,
+    intake::view,
+    store::{action::Action, audit::Entry},
+};
 
 /// A participant's words may be long; bytes.
 const LONGEST: usize = 8 * 1024;
@@ -35,20 +39,46 @@ pub(super) fn row(topic: &str, of: &Entry, definition: &str, traceparent: Option
     }
     entry.reason = cut(entry.reason);
     entry.summary = cut(entry.summary);
-    let kind = format!("audit.{}", entry.kind.to_lowercase());
-    let payload =
-        AuditEntry { saga_id: saga.to_string(), definition: definition.to_owned(), entry: Some(entry) };
+    let id = Uuid::new_v5(saga, format!("audit/{}", row.seq).as_bytes());
+    let saga_id = saga.to_string();
+    let told = AuditEntry { saga_id: saga_id.clone(), definition: definition.to_owned(), entry: Some(entry) };
+    let event = event(topic, saga_id, id, row.at, &told);
+    outbox::Row { traceparent: traceparent.map(str::to_owned), ..event }
+}
+
+/// The event of an operator's act. It has no place among a saga's rows, so it is a subject of its own.
+pub(super) fn act(topic: &str, action: &Action, at: i64) -> outbox::Row {
+    let Action { request_id, saga, verb, actor, reason, .. } = action;
+    let entry = HistoryEntry {
+        seq: 1,
+        at: Some(view::timestamp(at)),
+        kind: Input::kind_name(Input::Operator(Operator::default()).kind()).to_owned(),
+        actor: format!("operator:{actor}"),
+        summary: cut(verb.clone()),
+        verb: verb.split(' ').next().unwrap_or_default().to_owned(),
+        reason: cut(reason.clone()),
+        request_id: request_id.clone(),
+        ..HistoryEntry::default()
+    };
+    let saga_id = saga.map(|saga| saga.to_string()).unwrap_or_default();
+    let subject = format!("act/{request_id}");
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, subject.as_bytes());
+    event(topic, subject, id, at, &AuditEntry { saga_id, entry: Some(entry), ..AuditEntry::default() })
+}
+
+fn event(topic: &str, subject: String, id: Uuid, at: i64, told: &AuditEntry) -> outbox::Row {
+    let (kind, seq) = told.entry.as_ref().map_or(("", 0), |entry| (entry.kind.as_str(), entry.seq));
     outbox::Row {
-        id: Uuid::new_v5(saga, format!("audit/{}", row.seq).as_bytes()),
+        id,
         topic: topic.to_owned(),
-        key: payload.saga_id.clone(),
-        kind,
+        key: subject.clone(),
+        kind: format!("audit.{}", kind.to_lowercase()),
         source: SOURCE.to_owned(),
-        subject: payload.saga_id.clone(),
-        sequence: format!("{:010}", row.seq),
-        time_ms: row.at,
-        traceparent: traceparent.map(str::to_owned),
-        payload: payload.encode_to_vec(),
+        subject,
+        sequence: format!("{seq:010}"),
+        time_ms: at,
+        traceparent: None,
+        payload: told.encode_to_vec(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `orders.audit`: every row of `history` as an event, read back from the table at a rate, behind the hot path, which
 //! writes nothing for it. Operators' actions and ends of sagas come at once: their worker names them after its commit.
+//! What operators do that is no input of a saga goes through the outbox ([`act`]).
 //!
 //! Nothing is missed. Each row names the transaction that wrote it. A page is read up to the horizon, the lowest number
 //! of a transaction that still runs: what lies below has ended, so it is visible or never will be, however long it ran
@@ -35,8 +36,12 @@ use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 use crate::{
+    bus::topics,
     shared::Shared,
-    store::audit::{self, Entry, Label, Place},
+    store::{
+        action::Action,
+        audit::{self, Entry, Label, Place},
+    },
 };
 use pace::{Behind, Windows};
 
@@ -69,6 +74,11 @@ impl AtOnce {
             let _ = self.0.try_send((write.saga, seq));
         }
     }
+}
+
+/// An operator's act that is no input of a saga, as an event: written with the act itself, and relayed like any other.
+pub(crate) fn act(shared: &Shared, action: &Action) -> outbox::Row {
+    entry::act(&topics::audit(&shared.config.kafka), action, shared.clock.now_ms())
 }
 
 /// The exporter of one instance.
@@ -108,7 +118,7 @@ impl Exporter {
         shutdown: Shutdown,
     ) -> anyhow::Result<Exporter> {
         let publisher = Publisher::new(&shared.config.kafka)?;
-        let topic = crate::bus::topics::audit(&shared.config.kafka);
+        let topic = topics::audit(&shared.config.kafka);
         let (told, windows, behind) = (HashMap::new(), Windows::default(), Behind::default());
         Ok(Exporter { shared, publisher, at_once, shutdown, topic, told, windows, behind })
     }

@@ -82,7 +82,7 @@ pub(super) async fn take(
         Ok((actor.clone(), note.clone()))
     });
     let done = item.await.map(|item| wire::TakeAttentionResponse { item: Some(item), repeated: false });
-    once::end(tx, &record, done).await
+    once::end(desk, tx, &record, done).await
 }
 
 pub(super) async fn release(
@@ -106,7 +106,7 @@ pub(super) async fn release(
         Ok((String::new(), if note.is_empty() { item.note.clone() } else { note.clone() }))
     });
     let done = item.await.map(|item| wire::ReleaseAttentionResponse { item: Some(item), repeated: false });
-    once::end(tx, &record, done).await
+    once::end(desk, tx, &record, done).await
 }
 
 fn held(item: &Item) -> Status {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use prost::Message as _;
 use skald_kit::{backoff, ids, lifecycle::Shutdown, pg};
 use skald_proto::{admin::v1 as wire, saga::v1::SagaStatus};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Signed, act};
+use super::{Signed, act, once};
 use crate::{
     intake::{
         Desk,
@@ -19,7 +19,10 @@ use crate::{
         view,
     },
     job::Reply,
-    store::bulk::{self, Filter, Item, Job},
+    store::{
+        action,
+        bulk::{self, Filter, Item, Job},
+    },
 };
 
 /// Sagas of which a dry run tells what would follow.
@@ -52,29 +55,39 @@ pub(super) async fn start(
     if request.dry_run {
         return Ok(wire::StartBulkResponse { bulk: None, count, examples });
     }
-    let begun = begin(&mut conn, &request.request_id, &stored, &filter).await?;
+    let begun = begin(desk, &mut conn, &request, &filter).await?;
     Ok(wire::StartBulkResponse { count: begun.total, bulk: Some(begun), examples })
 }
 
-/// Begins a job with the sagas that fit now, or finds the one that has its name and is the same.
+/// Begins a job with the sagas that fit now, or finds the one that has its name and is the same. An action like any
+/// other: its name is the action's request id.
 ///
 /// # Errors
 /// ALREADY_EXISTS: the name stands for another one; UNAVAILABLE.
 pub(super) async fn begin(
+    desk: &Desk,
     conn: &mut PgConnection,
-    name: &str,
-    stored: &[u8],
+    request: &wire::StartBulkRequest,
     filter: &Filter,
 ) -> Result<wire::Bulk, Status> {
-    let begun = bulk::begin(conn, name, stored, filter).await.map_err(|e| errors::unreadable(&e))?;
-    let job = one(conn, name).await?.ok_or_else(errors::unavailable)?;
+    let wire::StartBulkRequest { request_id: name, actor, reason, .. } = request;
+    let stored = wire::StartBulkRequest { dry_run: false, ..request.clone() };
+    let record = once::record(&Signed { request_id: name, actor, reason }, "START_BULK", None, &stored);
+    let stored = stored.encode_to_vec();
+    let mut tx = conn.begin().await.map_err(|e| errors::unreadable(&e))?;
+    let is_new = once::claim::<wire::Bulk>(&mut tx, &record).await?.is_none()
+        && bulk::begin(&mut tx, name, &stored, filter).await.map_err(|e| errors::unreadable(&e))?;
+    let job = one(&mut tx, name).await?.ok_or_else(errors::unavailable)?;
     if job.request != stored {
         return Err(errors::refused(Reply::RequestTaken, "job", name));
     }
-    let shown = shown(conn, &job).await?;
-    if begun {
-        tracing::info!(job = name, actor = shown.actor, sagas = shown.total, "a bulk job begins");
+    // Of one that was begun before: as it is by now.
+    let shown = shown(&mut tx, &job).await?;
+    if !is_new {
+        return Ok(shown);
     }
+    let shown = once::end(desk, tx, &record, Ok(shown)).await?;
+    tracing::info!(job = name, actor, sagas = shown.total, "a bulk job begins");
     Ok(shown)
 }
 
@@ -189,13 +202,21 @@ pub(super) async fn change(
     let unreadable = |e: sqlx::Error| errors::unreadable(&e);
     let mut conn = pg::connection(&desk.shared.config.postgres.url).await.map_err(unreadable)?;
     let from: Vec<String> = from.iter().map(|&state| state.to_owned()).collect();
-    let changed = bulk::change(&mut conn, request_id, &from, to).await.map_err(unreadable)?;
-    let job = one(&mut conn, request_id).await?.ok_or_else(|| errors::not_found("bulk job", request_id))?;
+    // The request id names the job; each change is an action of its own.
+    let change = format!("{request_id}/{}", Uuid::now_v7());
+    let signed = Signed { request_id: &change, actor, reason };
+    let record = once::record(&signed, format!("CHANGE_BULK {to} {request_id}"), None, &request);
+    let mut tx = conn.begin().await.map_err(unreadable)?;
+    let changed = bulk::change(&mut tx, request_id, &from, to).await.map_err(unreadable)?;
+    let job = one(&mut tx, request_id).await?.ok_or_else(|| errors::not_found("bulk job", request_id))?;
     if !changed {
         return Err(errors::not_allowed("bulk job", request_id, "it has ended", Some(&job.state)));
     }
+    action::claim(&mut tx, &record).await.map_err(unreadable)?;
+    let bulk = Some(shown(&mut tx, &job).await?);
+    let answer = once::end(desk, tx, &record, Ok(wire::ChangeBulkResponse { bulk })).await?;
     tracing::info!(job = job.request_id, actor, reason, state = job.state, "a bulk job was changed");
-    Ok(wire::ChangeBulkResponse { bulk: Some(shown(&mut conn, &job).await?) })
+    Ok(answer)
 }
 
 async fn one(conn: &mut PgConnection, request_id: &str) -> Result<Option<Job>, Status> {

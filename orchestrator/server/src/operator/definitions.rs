@@ -33,7 +33,7 @@ pub(super) async fn freeze(
     };
     definition::freeze(&mut tx, name, actor, reason).await.map_err(|e| errors::unreadable(&e))?;
     let definition = one(desk, &mut tx, name).await?;
-    once::end(tx, &record, Ok(wire::FreezeDefinitionResponse { definition, repeated: false })).await
+    once::end(desk, tx, &record, Ok(wire::FreezeDefinitionResponse { definition, repeated: false })).await
 }
 
 pub(super) async fn thaw(
@@ -51,7 +51,7 @@ pub(super) async fn thaw(
     };
     definition::thaw(&mut tx, name).await.map_err(|e| errors::unreadable(&e))?;
     let definition = one(desk, &mut tx, name).await?;
-    once::end(tx, &record, Ok(wire::ThawDefinitionResponse { definition, repeated: false })).await
+    once::end(desk, tx, &record, Ok(wire::ThawDefinitionResponse { definition, repeated: false })).await
 }
 
 pub(super) async fn list(desk: &Desk) -> Result<wire::ListDefinitionsResponse, Status> {

@@ -11,8 +11,7 @@ use crate::{
         errors::{self, BadFields},
         view,
     },
-    job::Reply,
-    store::{action, participant},
+    store::participant::{self, Freeze},
 };
 
 pub(super) async fn freeze(
@@ -21,9 +20,22 @@ pub(super) async fn freeze(
 ) -> Result<wire::FreezeParticipantResponse, Status> {
     let wire::FreezeParticipantRequest { participant: name, request_id, actor, reason } = &request;
     let signed = Signed { request_id, actor, reason };
+    check(desk, name, &signed)?;
     let record = once::record(&signed, format!("FREEZE {name}"), None, &request);
-    change(desk, true, name, &signed, record).await?;
-    Ok(wire::FreezeParticipantResponse { participant: Some(shown(desk, name)) })
+    let mut conn = once::connect(desk).await?;
+    let mut tx = match once::begin(&mut conn, &record).await? {
+        Ok(tx) => tx,
+        Err(first) => return Ok(wire::FreezeParticipantResponse { repeated: true, ..first }),
+    };
+    let unreadable = |e: sqlx::Error| errors::unreadable(&e);
+    participant::freeze(&mut tx, name, actor, reason).await.map_err(unreadable)?;
+    let freezes = participant::frozen(&mut tx).await.map_err(unreadable)?;
+    let freeze = freezes.into_iter().find(|freeze| freeze.participant == *name);
+    let participant = Some(shown(name, freeze, None));
+    let answer = wire::FreezeParticipantResponse { participant, repeated: false };
+    let answer = once::end(desk, tx, &record, Ok(answer)).await?;
+    learn(desk, conn).await;
+    Ok(answer)
 }
 
 pub(super) async fn thaw(
@@ -32,19 +44,34 @@ pub(super) async fn thaw(
 ) -> Result<wire::ThawParticipantResponse, Status> {
     let wire::ThawParticipantRequest { participant: name, request_id, actor, reason } = &request;
     let signed = Signed { request_id, actor, reason };
+    check(desk, name, &signed)?;
     let record = once::record(&signed, format!("THAW {name}"), None, &request);
-    change(desk, false, name, &signed, record).await?;
-    Ok(wire::ThawParticipantResponse { participant: Some(shown(desk, name)) })
+    let mut conn = once::connect(desk).await?;
+    let mut tx = match once::begin(&mut conn, &record).await? {
+        Ok(tx) => tx,
+        Err(first) => return Ok(wire::ThawParticipantResponse { repeated: true, ..first }),
+    };
+    let thawed = participant::thaw(&mut tx, name).await.map_err(|e| errors::unreadable(&e))?;
+    let ramp = desk.shared.config.driver.ramp().as_millis() as i64;
+    let until = thawed.then(|| desk.shared.clock.now_ms() + ramp);
+    let participant = Some(shown(name, None, until));
+    let answer = wire::ThawParticipantResponse { participant, repeated: false };
+    let answer = once::end(desk, tx, &record, Ok(answer)).await?;
+    learn(desk, conn).await;
+    Ok(answer)
 }
 
 pub(super) fn list(desk: &Desk) -> wire::ListParticipantsResponse {
-    let names = desk.shared.registry.participants();
-    wire::ListParticipantsResponse { participants: names.iter().map(|name| shown(desk, name)).collect() }
+    let shared = &desk.shared;
+    let known = |name: &String| {
+        shown(name, shared.frozen.of(name), shared.budget.ramp_until(name, shared.clock.now_ms()))
+    };
+    wire::ListParticipantsResponse {
+        participants: shared.registry.participants().iter().map(known).collect(),
+    }
 }
 
-fn shown(desk: &Desk, name: &str) -> wire::Participant {
-    let freeze = desk.shared.frozen.of(name);
-    let ramp = desk.shared.budget.ramp_until(name, desk.shared.clock.now_ms());
+fn shown(name: &str, freeze: Option<Freeze>, ramp: Option<i64>) -> wire::Participant {
     wire::Participant {
         name: name.to_owned(),
         frozen_at: freeze.as_ref().map(|f| view::timestamp(f.at)),
@@ -54,45 +81,19 @@ fn shown(desk: &Desk, name: &str) -> wire::Participant {
     }
 }
 
-/// In one transaction with the record of the action; this instance knows at once, the others within a second.
-async fn change(
-    desk: &Desk,
-    frozen: bool,
-    name: &str,
-    signed: &Signed<'_>,
-    record: action::Action,
-) -> Result<(), Status> {
+fn check(desk: &Desk, name: &str, signed: &Signed<'_>) -> Result<(), Status> {
     let mut bad = BadFields::default();
     signed.check(&mut bad);
     let known = desk.shared.registry.participants();
     let names = || known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     bad.check(known.contains(name), "participant", format!("no definition names it; known: {}", names()));
-    bad.into_result()?;
-    let mut conn = once::connect(desk).await?;
-    let done = store(&mut conn, frozen, name, signed, &record).await.map_err(|e| errors::unreadable(&e))?;
-    desk.shared.refresh_frozen(&mut conn).await.map_err(|e| errors::unreadable(&e))?;
-    let _ = conn.close().await;
-    if done { Ok(()) } else { Err(errors::refused(Reply::RequestTaken, "action", signed.request_id)) }
+    bad.into_result()
 }
 
-/// False: the request id was used for something else.
-async fn store(
-    conn: &mut PgConnection,
-    frozen: bool,
-    name: &str,
-    signed: &Signed<'_>,
-    record: &action::Action,
-) -> Result<bool, sqlx::Error> {
-    let mut tx = conn.begin().await?;
-    let known = action::answered(&mut tx, std::slice::from_ref(&record.request_id)).await?;
-    if let Some(first) = known.first() {
-        return Ok(first.is(&record.verb, &record.request));
+/// This instance knows at once; the others, and this one if it can't read now, within a second.
+async fn learn(desk: &Desk, mut conn: PgConnection) {
+    if let Err(error) = desk.shared.refresh_frozen(&mut conn).await {
+        tracing::debug!("who is frozen is read again in a second: {error}");
     }
-    if frozen {
-        participant::freeze(&mut tx, name, signed.actor, signed.reason).await?;
-    } else {
-        participant::thaw(&mut tx, name).await?;
-    }
-    action::insert(&mut tx, record).await?;
-    tx.commit().await.map(|()| true)
+    let _ = conn.close().await;
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use prost::Message as _;
 use skald_core::{
     Definition, Input,
     input::{Act, Migrate, Operator},
@@ -52,7 +51,7 @@ pub(super) async fn migrate(
         reason: request.reason,
         dry_run: false,
     };
-    answer.bulk = Some(bulk::begin(&mut conn, &job.request_id, &job.encode_to_vec(), &filter).await?);
+    answer.bulk = Some(bulk::begin(desk, &mut conn, &job, &filter).await?);
     Ok(answer)
 }
 

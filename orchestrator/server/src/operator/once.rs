@@ -5,13 +5,14 @@
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
-use skald_kit::pg;
+use skald_kit::{outbox, pg};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::Signed;
 use crate::{
+    audit,
     intake::{Desk, errors},
     job::Reply,
     store::action::{self, Action, Answered, Refusal},
@@ -95,24 +96,45 @@ pub(super) async fn begin<'a, A: Message + Default>(
     })
 }
 
-/// Ends what [`begin`] began: keeps the answer, or the refusal of an action that has written nothing yet.
+/// Ends what [`begin`] began: keeps the answer, and has `orders.audit` told of it; or keeps the refusal of an action that
+/// has written nothing yet.
 ///
 /// # Errors
 /// What came in; UNAVAILABLE: nothing was kept.
 pub(super) async fn end<A: Message>(
+    desk: &Desk,
     mut tx: Transaction<'_, Postgres>,
     record: &Action,
     done: Result<A, Status>,
 ) -> Result<A, Status> {
     let kept = match &done {
-        Ok(answer) => action::answer(&mut tx, &record.request_id, &answer.encode_to_vec()).await,
-        Err(why) if is_decided(why) => action::refuse(&mut tx, &record.request_id, &refusal(why)).await,
+        Ok(answer) => answered(desk, &mut tx, record, answer).await,
+        Err(why) if is_decided(why) => {
+            action::refuse(&mut tx, &record.request_id, &refusal(why)).await.map(|()| Vec::new())
+        }
         // Rolled back with the transaction.
         Err(_) => return done,
     };
-    kept.map_err(|e| errors::unreadable(&e))?;
+    let told = kept.map_err(|e| errors::unreadable(&e))?;
     tx.commit().await.map_err(|e| errors::unreadable(&e))?;
+    desk.shared.relay.publish(told);
     done
+}
+
+/// Keeps the answer of an action that was claimed. Gives what `orders.audit` is told, to be published after the commit:
+/// nothing when it had its answer before.
+async fn answered(
+    desk: &Desk,
+    tx: &mut PgConnection,
+    record: &Action,
+    answer: &impl Message,
+) -> Result<Vec<outbox::Row>, sqlx::Error> {
+    if !action::answer(tx, &record.request_id, &answer.encode_to_vec()).await? {
+        return Ok(Vec::new());
+    }
+    let told = vec![audit::act(&desk.shared, record)];
+    outbox::insert(tx, desk.shared.instance, &told).await?;
+    Ok(told)
 }
 
 /// Keeps the refusal of an action that has not begun. If it was told something else meanwhile, that counts.
@@ -130,7 +152,7 @@ pub(super) async fn refuse<A: Message + Default>(
     let mut conn = desk.pool.acquire().await.map_err(|e| errors::unreadable(&e))?;
     match begin(&mut conn, record).await? {
         Err(first) => Ok(first),
-        Ok(tx) => end(tx, record, Err(why)).await,
+        Ok(tx) => end(desk, tx, record, Err(why)).await,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn release(
         Err(first) => return Ok(first),
     };
     let done = free(desk, &mut tx, id).await;
-    let answer = once::end(tx, &record, done).await?;
+    let answer = once::end(desk, tx, &record, done).await?;
     if answer.released {
         desk.look(id);
     }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
 use skald_kit::kafka::Record;
 use skald_proto::admin::v1 as wire;
 use sqlx::{Connection as _, PgConnection};
@@ -17,10 +16,7 @@ use crate::{
         Desk,
         errors::{self, BadFields},
     },
-    store::{
-        action,
-        dead_letter::{self, Filter, Kept},
-    },
+    store::dead_letter::{self, Filter, Kept},
 };
 
 /// Letters that one call can name.
@@ -98,9 +94,8 @@ pub(super) async fn redrive(
             }
         }
     }
-    action::answer(&mut conn, request_id, &answer.encode_to_vec()).await.map_err(unreadable)?;
-    let _ = conn.close().await;
-    Ok(answer)
+    let tx = conn.begin().await.map_err(unreadable)?;
+    once::end(desk, tx, &record, Ok(answer)).await
 }
 
 pub(super) async fn discard(
@@ -123,7 +118,7 @@ pub(super) async fn discard(
     let ids = dead_letter::open(&mut tx, &filter, MOST).await.map_err(unreadable)?;
     let discarded = dead_letter::settle(&mut tx, &ids, "DISCARDED", request_id).await.map_err(unreadable)?;
     let answer = wire::DiscardDeadLettersResponse { discarded: discarded as i64, repeated: false };
-    once::end(tx, &record, Ok(answer)).await
+    once::end(desk, tx, &record, Ok(answer)).await
 }
 
 /// What became of one letter.

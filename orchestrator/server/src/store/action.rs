@@ -99,12 +99,16 @@ pub async fn claim(conn: &mut PgConnection, a: &Action) -> Result<Option<Answere
     Ok(answered(conn, std::slice::from_ref(&a.request_id)).await?.pop())
 }
 
-/// Keeps the answer of an action that was claimed.
-pub async fn answer(conn: &mut PgConnection, request_id: &str, answer: &[u8]) -> Result<(), sqlx::Error> {
-    sqlx::query!("update public.operator_action set answer = $2 where request_id = $1", request_id, answer)
-        .execute(conn)
-        .await?;
-    Ok(())
+/// Keeps the answer of an action that was claimed; false: it has one.
+pub async fn answer(conn: &mut PgConnection, request_id: &str, answer: &[u8]) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query!(
+        "update public.operator_action set answer = $2 where request_id = $1 and answer is null",
+        request_id,
+        answer
+    )
+    .execute(conn)
+    .await?;
+    Ok(kept.rows_affected() > 0)
 }
 
 /// Keeps why an action was refused that was claimed, and not answered.

@@ -1,6 +1,6 @@
 //! `bulk_job` and `bulk_item`: what operators do to many sagas.
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Which sagas; None = any.
@@ -83,20 +83,19 @@ pub async fn matching(
     Ok((rows.first().map_or(0, |r| r.n), rows.into_iter().map(|r| r.id).collect()))
 }
 
-/// Begins a job with the sagas that fit now; false when there is one of that name.
+/// Begins a job with the sagas that fit now, in the present transaction; false when there is one of that name.
 pub async fn begin(
     conn: &mut PgConnection,
     request_id: &str,
     request: &[u8],
     f: &Filter,
 ) -> Result<bool, sqlx::Error> {
-    let mut tx = conn.begin().await?;
     let begun = sqlx::query!(
         "insert into public.bulk_job (request_id, state, request) values ($1, 'RUNNING', $2) on conflict do nothing",
         request_id,
         request
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
     if begun.rows_affected() == 0 {
         return Ok(false);
@@ -121,9 +120,9 @@ pub async fn begin(
         f.code,
         request_id
     )
-    .execute(&mut *tx)
+    .execute(conn)
     .await?;
-    tx.commit().await.map(|()| true)
+    Ok(true)
 }
 
 /// Jobs, newest first: one by name, those in a state, or the newest.

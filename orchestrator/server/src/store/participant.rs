@@ -47,13 +47,14 @@ pub async fn freeze(
     Ok(())
 }
 
-/// Thaws one.
-pub async fn thaw(conn: &mut PgConnection, participant: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update public.participant set frozen_at = null, frozen_by = null, reason = null where name = $1",
+/// Thaws one; false: it was not frozen.
+pub async fn thaw(conn: &mut PgConnection, participant: &str) -> Result<bool, sqlx::Error> {
+    let thawed = sqlx::query!(
+        "update public.participant set frozen_at = null, frozen_by = null, reason = null
+          where name = $1 and frozen_at is not null",
         participant
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(thawed.rows_affected() > 0)
 }

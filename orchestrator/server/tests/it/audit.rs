@@ -154,6 +154,101 @@ async fn every_accepted_input_is_told_with_actor_and_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_operators_do_beside_sagas_is_told_once() {
+    let world = World::start().await;
+    let _inventory = Participant::start(&world.config.kafka, "inventory", |c| Some(yes(c))).await;
+    let reader = Reader::of(&world.config.kafka, "orders.audit");
+    let saga = world.place(later("k")).await;
+    world.until(&saga, OrderStatus::Reserved).await;
+    let mut desk = world.admin();
+    let signed = |request_id: &str| (request_id.to_owned(), "ada".to_owned(), "it burns".to_owned());
+
+    let (request_id, actor, reason) = signed("f");
+    let participant = "payment".to_owned();
+    let freeze = admin::FreezeParticipantRequest { participant, request_id, actor, reason };
+    desk.freeze_participant(freeze.clone()).await.unwrap();
+    assert!(desk.freeze_participant(freeze.clone()).await.unwrap().into_inner().repeated);
+    let nobody = admin::FreezeParticipantRequest { participant: "nobody".into(), ..freeze };
+    assert!(desk.freeze_participant(nobody).await.is_err());
+    let (request_id, actor, reason) = signed("t");
+    let participant = "payment".to_owned();
+    let thaw = admin::ThawParticipantRequest { participant, request_id, actor, reason };
+    desk.thaw_participant(thaw).await.unwrap();
+    let (request_id, actor, reason) = signed("fd");
+    let definition = "order".to_owned();
+    let freeze = admin::FreezeDefinitionRequest { definition, request_id, actor, reason };
+    desk.freeze_definition(freeze).await.unwrap();
+    let (request_id, actor, note) = signed("nothing to take");
+    let take = admin::TakeAttentionRequest {
+        saga_id: saga.clone(),
+        kind: admin::AttentionKind::Parked.into(),
+        request_id,
+        actor,
+        note,
+        ..Default::default()
+    };
+    assert!(desk.take_attention(take).await.is_err());
+    for request_id in ["r", "r"] {
+        let (request_id, actor, reason) = signed(request_id);
+        let redrive = admin::RedriveDeadLettersRequest {
+            filter: Some(admin::DeadLetterFilter { origin_topic: "nobody's".into(), ..Default::default() }),
+            request_id,
+            actor,
+            reason,
+            ..Default::default()
+        };
+        desk.redrive_dead_letters(redrive).await.unwrap();
+    }
+    // So slow that it is changed before it acts.
+    let (request_id, actor, reason) = signed("j");
+    let bulk = admin::StartBulkRequest {
+        filter: Some(admin::BulkFilter { definition: "order".into(), ..Default::default() }),
+        action: Some(admin::Action { verb: Some(Verb::Pause(admin::Pause {})) }),
+        per_second: 0.1,
+        request_id,
+        actor,
+        reason,
+        dry_run: false,
+    };
+    assert_eq!(desk.start_bulk(bulk.clone()).await.unwrap().into_inner().count, 1);
+    desk.start_bulk(admin::StartBulkRequest { dry_run: true, ..bulk.clone() }).await.unwrap();
+    desk.start_bulk(bulk).await.unwrap();
+    let (request_id, actor, reason) = signed("j");
+    let state = admin::BulkState::Aborted.into();
+    let abort = admin::ChangeBulkRequest { request_id, state, actor, reason };
+    desk.change_bulk(abort).await.unwrap();
+
+    let expected = [
+        "FREEZE payment",
+        "THAW payment",
+        "FREEZE_DEFINITION order",
+        "REDRIVE_DEAD_LETTERS",
+        "START_BULK",
+        "CHANGE_BULK ABORTED j",
+    ];
+    let acts = skald_harness::eventually("every act", DEADLINE, async || {
+        let messages = reader.messages.lock().unwrap();
+        let acts: Vec<Message> = messages.iter().filter(|m| entry(m).saga_id.is_empty()).cloned().collect();
+        if acts.len() >= expected.len() { Ok(acts) } else { Err(acts.len()) }
+    })
+    .await;
+    let told: Vec<String> = acts.iter().map(|m| entry(m).entry.unwrap().summary).collect();
+    assert_eq!(BTreeSet::from_iter(told.iter().map(String::as_str)), BTreeSet::from(expected));
+    assert_eq!(told.len(), expected.len(), "each once: {told:?}");
+    for message in &acts {
+        let told = entry(message).entry.unwrap();
+        assert_eq!(message.header_str("ce_type"), Some("audit.operator"));
+        assert_eq!(message.header_str("ce_subject"), Some(format!("act/{}", told.request_id).as_str()));
+        assert_eq!(message.header_str("ce_sequence"), Some("0000000001"));
+        assert_eq!((told.actor.as_str(), told.reason.as_str()), ("operator:ada", "it burns"));
+        assert!(told.summary.starts_with(&told.verb) && !told.verb.contains(' '));
+    }
+    let kept = "select count(*) from operator_action where request_id = 'j' or request_id like 'j/%'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(kept).fetch_one(&mut world.sql().await).await.unwrap(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_long_transaction_commits_late_is_told_and_ends_and_acts_do_not_wait_for_it() {
     let world = World::start().await;
     let _yes = world.yes().await;

@@ -1,13 +1,17 @@
 //! Commands into the participant's topic; its outcomes and dead letters read without a consumer group, so that nobody's offsets
 //! move.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use prost::Message as _;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, StreamConsumer},
+    error::{KafkaResult, RDKafkaErrorCode},
     message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
@@ -26,6 +30,8 @@ use crate::{
 
 /// One question to the brokers.
 const ASK: Duration = Duration::from_secs(10);
+/// Until it is asked once more.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The header that says why.
 const REASON: &str = "skald-reason";
 
@@ -183,13 +189,30 @@ fn listen(consumer: &StreamConsumer, commands: &str, outcomes: &str) -> Result<i
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in [(outcomes, partitions), (&letters, count(&letters).unwrap_or(0))] {
         for partition in 0..partitions {
-            let marks = consumer.fetch_watermarks(topic, partition, ASK);
-            let (_, end) = marks.map_err(|e| format!("{topic}: {e}"))?;
+            let end = end(consumer, topic, partition).map_err(|e| format!("{topic}: {e}"))?;
             list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(|e| e.to_string())?;
         }
     }
     consumer.assign(&list).map_err(|e| e.to_string())?;
     Ok(partitions)
+}
+
+/// Where a partition ends. One that has just been made has no leader for a moment.
+fn end(consumer: &StreamConsumer, topic: &str, partition: i32) -> KafkaResult<i64> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    let deadline = Instant::now() + ASK;
+    loop {
+        let error = match consumer.fetch_watermarks(topic, partition, ASK) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) => error,
+        };
+        let young = [LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition];
+        if Instant::now() > deadline || !error.rdkafka_error_code().is_some_and(|code| young.contains(&code))
+        {
+            return Err(error);
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 async fn read(consumer: Arc<StreamConsumer>, outcomes: String, inbox: Inbox) {

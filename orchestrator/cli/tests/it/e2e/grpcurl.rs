@@ -13,7 +13,7 @@ use super::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_once_as_a_person_would() {
-    let mut world = World::plan().set(Kind::Payment, "CALLS__TIMEOUT_MS", "1000").start().await;
+    let mut world = World::plan().set(Kind::Payment, "CALLS__TIMEOUT_MS", "1000").patient().start().await;
     world.stock(&SHELF).await;
     let shop = Shop::new(&world);
     let order = |end| Order { draft: draft(&[(TEA, 1)], Some("tok_ok")), end, then: Then::Nothing };

@@ -141,7 +141,7 @@ async fn when_payment_or_its_gateway_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_somebody_must_decide() {
-    let mut world = World::plan().set(Kind::Payment, "CALLS__TIMEOUT_MS", "1000").start().await;
+    let mut world = World::plan().set(Kind::Payment, "CALLS__TIMEOUT_MS", "1000").patient().start().await;
     world.stock(&SHELF).await;
     let (shop, terminal) = (Shop::new(&world), Terminal::new(&world));
     let contradicted = order(&shop, Some("tok_ok")).await;
@@ -197,7 +197,7 @@ async fn when_somebody_must_decide() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_messages_and_sagas_stay_behind() {
-    let mut world = World::plan().start().await;
+    let mut world = World::plan().patient().start().await;
     world.stock(&SHELF).await;
     let (shop, terminal) = (Shop::new(&world), Terminal::new(&world));
     let unpaid = order(&shop, None).await;

@@ -67,7 +67,7 @@ async fn say(world: &World, order: Uuid, answer: Answer) {
 }
 
 /// A roll-out went wrong: nobody knows the definition that an order follows, so its next answer is poison: that payment, which must
-/// be silent, is busy.
+/// be silent, is busy. A timer must not come first, for it finds the same: the world is patient, or payment frozen.
 pub(crate) async fn poison(world: &World, order: Uuid) {
     let charging = "select count(*) from history where saga_id = $1 and seq = 2";
     until_found(world, Kind::Orchestrator, charging, order).await;

@@ -104,6 +104,11 @@ impl Plan {
         self
     }
 
+    /// Nobody looks into silence for a while: a saga that is broken on purpose is found by its message, and by no timer.
+    pub(crate) fn patient(self) -> Plan {
+        self.set(Kind::Orchestrator, "DRIVER__RESEND_GAPS_MS", "[20000]")
+    }
+
     /// Starts it all; returns when every process is ready.
     pub(crate) async fn start(self) -> World {
         let postgres = if self.own_postgres { Some(skald_harness::owned_postgres().await) } else { None };

@@ -129,9 +129,10 @@ async fn who_is_not_known_can_t_be_frozen_and_a_repeat_changes_nothing() {
     world.admin().freeze_participant(freeze("payment", "f1")).await.unwrap();
     world.admin().thaw_participant(thaw("payment", "t1")).await.unwrap();
     let again = world.admin().freeze_participant(freeze("payment", "f1")).await.unwrap().into_inner();
-    assert!(again.participant.unwrap().frozen_at.is_none(), "it was thawed since");
+    assert!(again.repeated && again.participant.unwrap().frozen_at.is_some(), "the first answer");
     refused(world.admin().freeze_participant(freeze("inventory", "f1")).await, Code::AlreadyExists);
     let all = world.admin().list_participants(admin::ListParticipantsRequest {}).await.unwrap().into_inner();
+    assert!(all.participants.iter().all(|p| p.frozen_at.is_none()), "it was thawed since: {all:?}");
     assert_eq!(
         all.participants.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
         ["inventory", "payment"]
