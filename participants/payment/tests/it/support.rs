@@ -31,7 +31,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Says to the test binary that it is to be payment.
 const CHILD: &str = "SKALD_TEST_PAYMENT_CHILD";
 
@@ -190,13 +190,14 @@ impl Instance {
     /// Executes one command. `None`: its answer waits for the gateway.
     pub(crate) async fn execute(&self, command: Command) -> Option<Answer> {
         let mut client = ParticipantServiceClient::new(self.channel.clone());
+        let (saga, verb) = (command.saga_id.clone(), command.verb);
         let request = tokio_stream::iter([ExecuteRequest { commands: vec![command], ..Default::default() }]);
         let mut answers = client.execute(request).await.expect("a stream").into_inner();
         let mut outcomes = Vec::new();
         while let Some(answer) = answers.message().await.expect("an answer") {
-            outcomes.extend(answer.outcomes);
+            // What earlier streams asked for and this instance settled meanwhile is told here, too.
+            outcomes.extend(answer.outcomes.into_iter().filter(|o| (&o.saga_id, o.verb) == (&saga, verb)));
         }
-        // What an earlier stream asked for and this instance settled meanwhile is told here, too: the same.
         outcomes.dedup();
         assert!(outcomes.len() <= 1, "{outcomes:?}");
         outcomes.pop().map(|outcome| outcome.answer.expect("an answer"))
