@@ -1,12 +1,13 @@
 //! The open Execute streams of this instance. An intent carries the number of the stream that asked for it last, so that what it
 //! comes to later is told there. A stream that is gone, or another instance's (which began the call, and this one settled it), is
-//! not known here: every other stream hears it instead, for every orchestrator can take every outcome, and one of them may be dead
-//! without anybody having noticed. When there is none, the next one that opens hears it. What gets lost all the same is asked for
-//! again, and the stored verdict repeated. Decides nothing.
+//! not known here: every other stream hears it instead, for every orchestrator can take every outcome. They may all be dead without
+//! anybody having noticed, or there is none: so those that open within a minute hear it, too. What gets lost all the same is asked
+//! for again, and the stored verdict repeated. Decides nothing.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use skald_proto::participant::v1::Outcome;
@@ -17,6 +18,8 @@ use uuid::Uuid;
 pub(crate) const NOBODY: i32 = -1;
 /// Late outcomes that wait for one stream at most: two full responses. A client that reads more slowly asks again.
 const WAITING: usize = 1024;
+/// For how long streams that open hear what was not told to the one that asked: longer than it takes to notice that one is dead.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// An outcome and its W3C trace context.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +35,17 @@ pub(crate) struct Streams(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     open: HashMap<i32, mpsc::Sender<Said>>,
-    /// What was settled while no stream was open; the oldest are forgotten first.
-    waiting: VecDeque<Said>,
+    /// What was not told to the stream that asked, and when it was settled.
+    recent: VecDeque<(Instant, Said)>,
+}
+
+impl Known {
+    fn remember(&mut self, said: Said) {
+        if self.recent.len() == WAITING {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((Instant::now(), said));
+    }
 }
 
 /// One open stream; dropping it closes it.
@@ -49,9 +61,10 @@ impl Streams {
     pub(crate) fn open(&self) -> (Open, mpsc::Receiver<Said>) {
         let (sender, late) = mpsc::channel(WAITING);
         let mut known = self.lock();
-        for said in known.waiting.drain(..) {
+        known.recent.retain(|(at, _)| at.elapsed() < RECENT);
+        for (_, said) in &known.recent {
             // There is room for all of them.
-            let _ = sender.try_send(said);
+            let _ = sender.try_send(said.clone());
         }
         // Drawn, not counted: after a restart, or at another instance, a number must not be somebody else's.
         let number = loop {
@@ -66,8 +79,8 @@ impl Streams {
         (Open { number, streams: self.clone() }, late)
     }
 
-    /// Tells a stream what came later, or all others when it is gone. `false`: nobody was told yet, for there is none, or it has
-    /// no room.
+    /// Tells a stream what came later, or all others when it is gone. `false`: nobody was told, for there is none, or it has no
+    /// room.
     pub(crate) fn tell(&self, number: i32, said: Said) -> bool {
         let how = {
             let mut known = self.lock();
@@ -75,18 +88,11 @@ impl Streams {
                 Some(stream) if stream.try_send(said.clone()).is_ok() => "told",
                 Some(_) => "missed",
                 None if number == NOBODY => "missed",
-                None if known.open.is_empty() => {
-                    if known.waiting.len() == WAITING {
-                        known.waiting.pop_front();
-                    }
-                    known.waiting.push_back(said);
-                    "waits"
-                }
                 None => {
-                    match known.open.values().filter(|stream| stream.try_send(said.clone()).is_ok()).count() {
-                        0 => "missed",
-                        _ => "told_others",
-                    }
+                    let heard = known.open.values().filter(|stream| stream.try_send(said.clone()).is_ok());
+                    let heard = heard.count();
+                    known.remember(said);
+                    if heard > 0 { "told_others" } else { "missed" }
                 }
             }
         };
@@ -147,13 +153,14 @@ mod tests {
         assert_eq!(told, WAITING, "who does not read is not waited for");
         drop(a);
         assert!(!streams.tell(gone, said()), "nobody is there");
+        // Those that stood may have been dead, and nobody had noticed.
         let (_d, mut of_d) = streams.open();
-        assert_eq!(
-            (of_d.try_recv(), of_d.try_recv().is_err()),
-            (Ok(said()), true),
-            "the next one hears it, once"
-        );
+        let all = std::iter::from_fn(|| of_d.try_recv().ok()).count();
+        assert_eq!(all, 2, "whoever comes next hears what was not told to who asked");
+        for _ in 0..2 * WAITING {
+            streams.tell(gone, said());
+        }
         let (_e, mut of_e) = streams.open();
-        assert!(of_e.try_recv().is_err());
+        assert_eq!(std::iter::from_fn(|| of_e.try_recv().ok()).count(), WAITING, "that is bounded");
     }
 }

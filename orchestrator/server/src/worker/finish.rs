@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     Worker,
     batch::{Decided, Settled},
-    timers::{HORIZON, Timer},
+    timers::HORIZON,
     writes::Next,
 };
 use crate::{
@@ -28,7 +28,7 @@ impl Worker {
         for (saga, next) in writes.next {
             match next {
                 Next::At(at) if at - now < HORIZON.as_millis() as i64 => {
-                    self.timers.set(saga, Timer { at, lost: None });
+                    self.timers.set(saga, at);
                 }
                 _ => self.timers.clear(saga),
             }

@@ -30,8 +30,18 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets or moves a saga's timer.
-    pub(super) fn set(&mut self, saga: Uuid, timer: Timer) {
+    /// Sets or moves a saga's timer. A loss that waits goes on waiting, and no longer than it did: whoever looked for another
+    /// reason did not send for it.
+    pub(super) fn set(&mut self, saga: Uuid, at: i64) {
+        let waiting = self.by_saga.get(&saga).cloned();
+        let timer = match waiting.filter(|timer| timer.lost.is_some()) {
+            Some(lost) => Timer { at: at.min(lost.at), ..lost },
+            None => Timer { at, lost: None },
+        };
+        self.put(saga, timer);
+    }
+
+    fn put(&mut self, saga: Uuid, timer: Timer) {
         self.clear(saga);
         self.by_time.insert((timer.at, saga));
         self.by_saga.insert(saga, timer);
@@ -44,7 +54,7 @@ impl Timers {
         let other = known.is_some_and(|known| known.participant != lost.participant);
         let participant = if other { None } else { lost.participant };
         let saga = lost.saga;
-        self.set(saga, Timer { at, lost: Some(Lost { saga, participant }) });
+        self.put(saga, Timer { at, lost: Some(Lost { saga, participant }) });
     }
 
     /// Takes a saga's timer away.
@@ -60,7 +70,7 @@ impl Timers {
         for (n, (at, saga)) in waiting.into_iter().enumerate() {
             let slot = now + (n as f64 * 1000.0 / per_second) as i64;
             if let Some(timer) = self.by_saga.get(&saga).cloned().filter(|_| slot < at) {
-                self.set(saga, Timer { at: slot, ..timer });
+                self.put(saga, Timer { at: slot, ..timer });
             }
         }
     }
@@ -112,12 +122,29 @@ mod tests {
     }
 
     #[test]
+    fn a_look_for_another_reason_forgets_no_loss() {
+        let mut timers = Timers::default();
+        let saga = Uuid::from_u128(1);
+        let lost = Lost { saga, participant: Some("p".into()) };
+        for (set, due) in [(20, 10), (5, 5)] {
+            timers.set(saga, 30);
+            timers.lose(lost.clone(), 10);
+            timers.set(saga, set);
+            assert_eq!(timers.due(30, 9), vec![(saga, Timer { at: due, lost: Some(lost.clone()) })]);
+        }
+        timers.lose(lost, 10);
+        timers.clear(saga);
+        timers.set(saga, 60);
+        assert_eq!(timers.due(60, 9), vec![(saga, timer(60))], "it had ended, and was opened again");
+    }
+
+    #[test]
     fn a_moved_timer_fires_once_at_its_last_time() {
         let mut timers = Timers::default();
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        timers.set(a, timer(10));
-        timers.set(b, timer(20));
-        timers.set(a, timer(30));
+        timers.set(a, 10);
+        timers.set(b, 20);
+        timers.set(a, 30);
         assert_eq!(timers.next(), Some(20));
         assert_eq!(timers.due(25, 9), vec![(b, timer(20))]);
         assert_eq!(timers.due(30, 9), vec![(a, timer(30))]);
@@ -128,7 +155,7 @@ mod tests {
     fn who_hurries_keeps_a_pace_and_delays_nothing() {
         let mut timers = Timers::default();
         for i in 0..4 {
-            timers.set(Uuid::from_u128(i), timer([5, 9_000, 9_000, 9_000][i as usize]));
+            timers.set(Uuid::from_u128(i), [5, 9_000, 9_000, 9_000][i as usize]);
         }
         timers.hurry(1_000, 2.0);
         let due = timers.due(i64::MAX, 9);
@@ -139,7 +166,7 @@ mod tests {
     fn no_more_than_asked_and_nothing_that_was_cleared() {
         let mut timers = Timers::default();
         for i in 0..5 {
-            timers.set(Uuid::from_u128(i), timer(i as i64));
+            timers.set(Uuid::from_u128(i), i as i64);
         }
         timers.clear(Uuid::from_u128(0));
         assert_eq!(timers.due(9, 2).len(), 2);
