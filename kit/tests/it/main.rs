@@ -14,7 +14,7 @@ use skald_kit::migrate::{self, Set};
 use sqlx::PgConnection;
 
 /// For whatever should happen soon, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The shared broker, with a topic prefix of the test's own.
 fn kafka() -> Kafka {

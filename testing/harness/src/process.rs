@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::{eventually, scratch};
 
 /// How long [`Process::wait_ready`] waits.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
 /// How many lines of its log a failing test shows.
 const TAIL: usize = 60;
 

@@ -13,7 +13,7 @@ use skald_local::{Cluster, ClusterOptions};
 use crate::folder;
 
 pub(crate) const TOPIC: &str = "orders";
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 async fn three() -> Cluster {
     let options = ClusterOptions::new(folder("cluster")).listener("SHOP");

@@ -5,7 +5,6 @@ pub mod judge;
 mod read;
 
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::{
     exit::{Exit, Failure},
@@ -23,15 +22,15 @@ use judge::Violation;
     after_help = "It may run at any time, beside running services: what an order's state promises is asked for after that state was
 read. Without a simulated gateway's books, the provider's own records stay unread: compare them with Reconcile.
 
-Exit codes: 0 all adds up, 1 something does not: each violation is named with its order or SKU.
+Exit codes: 0 all adds up, 1 something does not: each violation is named with its order or SKU; 3 there is no such order.
 
 Examples:
   skald audit --postgres postgres://skald@db:5432
   skald audit 01a1fc55-06c2-7a24-8a90-7eefed93ca12 --postgres postgres://skald@db:5432"
 )]
 pub(crate) struct Args {
-    /// This order alone; its whole id
-    order_id: Option<Uuid>,
+    /// This order alone: its id, the first 8 digits of it or more, or the last 6 or more
+    order_id: Option<String>,
     /// A server with the databases skald_orchestrator, skald_inventory and skald_payment
     #[arg(long, value_name = "URL", env = "SKALD_AUDIT_POSTGRES", hide_env_values = true,
           required_unless_present_all = ["orchestrator", "inventory", "payment"])]
@@ -82,7 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         args.url(args.inventory.as_ref(), "skald_inventory"),
         args.url(args.payment.as_ref(), "skald_payment"),
     ];
-    let report = read::report(&urls, args.order_id).await?;
+    let report = read::report(&urls, args.order_id.as_deref()).await?;
     match args.output {
         Format::Table => output::line(&text(&report, output::colours()))?,
         Format::Json | Format::Jsonl => {

@@ -17,6 +17,7 @@ use super::{
     Report,
     judge::{self, Charge, Evidence, Moved, Reservation, Sku, Standing},
 };
+use crate::exit::{Exit, Failure};
 
 /// Orders that are judged at once.
 const PAGE: i64 = 10_000;
@@ -28,11 +29,11 @@ struct Databases {
     gateway: bool,
 }
 
-/// Reads and judges everything, or one order.
+/// Reads and judges everything, or one order, whose id may be shortened.
 ///
 /// # Errors
-/// A database can't be reached or read.
-pub(super) async fn report(urls: &[String; 3], one: Option<Uuid>) -> anyhow::Result<Report> {
+/// A database can't be reached or read; it is not clear which order is meant.
+pub(super) async fn report(urls: &[String; 3], typed: Option<&str>) -> Result<Report, Failure> {
     let [orchestrator, inventory, payment] = urls;
     let mut db = Databases {
         orchestrator: connect("the orchestrator's database", orchestrator).await?,
@@ -40,9 +41,14 @@ pub(super) async fn report(urls: &[String; 3], one: Option<Uuid>) -> anyhow::Res
         payment: connect("payment's database", payment).await?,
         gateway: false,
     };
+    let one = match typed {
+        Some(typed) => Some(meant(&mut db.orchestrator, typed).await?),
+        None => None,
+    };
     db.gateway = sqlx::query_scalar("select to_regclass('gateway.movement') is not null")
         .fetch_one(&mut db.payment)
-        .await?;
+        .await
+        .context("payment's database")?;
     let mut report = Report { gateway: db.gateway, ..Report::default() };
     let mut after = Uuid::nil();
     loop {
@@ -59,8 +65,7 @@ pub(super) async fn report(urls: &[String; 3], one: Option<Uuid>) -> anyhow::Res
         }
     }
     if let Some(id) = one {
-        anyhow::ensure!(report.orders > 0, "there is no order {id}");
-        return Ok(report);
+        return if report.orders > 0 { Ok(report) } else { Err(nobody(&id.to_string())) };
     }
     let strangers = strangers(&mut db).await?;
     report.violations.extend(evidence(&mut db, strangers).await?.iter().flat_map(judge::order));
@@ -74,6 +79,48 @@ async fn connect(what: &str, url: &str) -> anyhow::Result<PgConnection> {
     let mut conn = PgConnection::connect(url).await.with_context(|| format!("{what} does not answer"))?;
     sqlx::query("set default_transaction_read_only = on").execute(&mut conn).await?;
     Ok(conn)
+}
+
+/// The order that is meant: by the primary key when its first digits are given, else by a look at every id.
+async fn meant(conn: &mut PgConnection, typed: &str) -> Result<Uuid, Failure> {
+    if let Ok(whole) = Uuid::try_parse(typed) {
+        return Ok(whole);
+    }
+    let digits = typed.replace('-', "").to_lowercase();
+    if !(6..32).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let why =
+            format!("{typed:?} is no id, nor the first 8 digits of one or more, nor the last 6 or more");
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    let mut found = Vec::new();
+    if digits.len() >= 8 {
+        let end = |with: &str| format!("{digits}{}", with.repeat(32 - digits.len()));
+        let begins = sqlx::query_scalar(
+            "select s.id from public.saga s join public.definition d on d.id = s.definition_id and d.name = 'order'
+              where s.id between $1::uuid and $2::uuid order by s.id limit 10",
+        );
+        found = begins.bind(end("0")).bind(end("f")).fetch_all(&mut *conn).await.context("reading ids")?;
+    }
+    if found.is_empty() {
+        let ends = sqlx::query_scalar(
+            "select s.id from public.saga s join public.definition d on d.id = s.definition_id and d.name = 'order'
+              where right(replace(s.id::text, '-', ''), length($1)) = $1 order by s.id limit 10",
+        );
+        found = ends.bind(&digits).fetch_all(conn).await.context("reading ids")?;
+    }
+    match found.as_slice() {
+        [] => Err(nobody(typed)),
+        [one] => Ok(*one),
+        several => {
+            let named: Vec<String> = several.iter().map(Uuid::to_string).collect();
+            let why = format!("{typed} can mean several: {}", named.join(", "));
+            Err(Failure::new(Exit::Usage, why).advice("give more digits"))
+        }
+    }
+}
+
+fn nobody(order: &str) -> Failure {
+    Failure::new(Exit::NotFound, format!("there is no order {order}"))
 }
 
 /// The next orders by id, those of the order saga alone.

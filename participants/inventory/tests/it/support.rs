@@ -24,7 +24,7 @@ use sqlx::{Connection as _, PgConnection};
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// One installation: a database and a topic prefix of its own.
 pub(crate) struct Installation {

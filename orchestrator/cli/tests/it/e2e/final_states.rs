@@ -79,7 +79,18 @@ async fn audit_finds_what_somebody_spoilt(world: &World) {
     sqlx::query(nobody).bind(Uuid::max()).execute(&mut inventory).await.unwrap();
     let (code, out, _) = audit::by_command(world);
     assert_eq!(code, 1, "{out}");
-    assert!(!kept.is_empty());
+    let [one, two, ..] = kept[..] else { panic!("{kept:?}: two at least were refunded") };
+    let (one, begin) = (one.to_string(), one.to_string()[..9].to_owned());
+    for typed in [&one[24..], &one] {
+        let (code, out, _) = audit::of(world, &[typed]);
+        assert!(code == 1 && out.starts_with("1 orders") && out.contains(&one), "{typed}: {out}");
+        assert!(!out.contains(&two.to_string()) && !out.contains(TEA), "{typed}: {out}");
+    }
+    let wrong = [("00000000", "there is no order"), ("tea", "is no id"), (&begin, "can mean several")];
+    for (typed, why) in wrong {
+        let (code, out, err) = audit::of(world, &[typed]);
+        assert!(code > 1 && err.contains(why), "{typed}: {code} {out}{err}");
+    }
     for id in kept.into_iter().map(|id| id.to_string()).chain([TEA.into(), Uuid::max().to_string()]) {
         assert!(out.contains(&id), "{id} in\n{out}");
     }

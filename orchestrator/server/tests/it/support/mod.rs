@@ -17,7 +17,7 @@ pub(crate) use reader::Reader;
 pub(crate) use world::{World, draft, later, unfinished};
 
 /// How long anything may take before a test fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the orchestrators say, when `SKALD_TEST_LOG` is a filter such as `debug`.
 fn log() {

@@ -54,10 +54,15 @@ pub(crate) async fn at_rest(world: &World, shop: &Shop) -> Ends {
 
 /// What `skald audit` says: exit code, standard output and standard error.
 pub(crate) fn by_command(world: &World) -> (i32, String, String) {
+    of(world, &[])
+}
+
+/// The same of one order.
+pub(crate) fn of(world: &World, order: &[&str]) -> (i32, String, String) {
     let url = |kind: Kind| format!("--{}={}", kind.name(), world.url(kind));
     let urls = Kind::ALL.map(url);
-    let args: Vec<&str> = ["audit"].into_iter().chain(urls.iter().map(String::as_str)).collect();
-    crate::commands::ended(&crate::commands::skald(&args))
+    let args = ["audit"].into_iter().chain(order.iter().copied()).chain(urls.iter().map(String::as_str));
+    crate::commands::ended(&crate::commands::skald(&args.collect::<Vec<_>>()))
 }
 
 /// What whoever is on call would ask finds nothing either.
