@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{
     Worker,
     batch::{Decided, Settled},
-    timers::HORIZON,
     writes::Next,
 };
 use crate::{
@@ -27,10 +26,8 @@ impl Worker {
         let left = self.shared.transports.send(writes.sends);
         for (saga, next) in writes.next {
             match next {
-                Next::At(at) if at - now < HORIZON.as_millis() as i64 => {
-                    self.timers.set(saga, at);
-                }
-                _ => self.timers.clear(saga),
+                Next::At(at) => self.timers.set(saga, at, now),
+                Next::Never => self.timers.clear(saga),
             }
         }
         left.into_iter().for_each(|lost| self.not_delivered(lost));

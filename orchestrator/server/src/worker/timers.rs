@@ -20,7 +20,7 @@ pub(super) struct Timer {
 }
 
 /// Beyond this, `wake_at` is exact enough and no memory is spent.
-pub(super) const HORIZON: Duration = Duration::from_secs(600);
+const HORIZON: Duration = Duration::from_secs(600);
 
 /// One timer per saga at most.
 #[derive(Debug, Default)]
@@ -30,15 +30,14 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets or moves a saga's timer. A loss that waits goes on waiting, and no longer than it did: whoever looked for another
-    /// reason did not send for it.
-    pub(super) fn set(&mut self, saga: Uuid, at: i64) {
-        let waiting = self.by_saga.get(&saga).cloned();
-        let timer = match waiting.filter(|timer| timer.lost.is_some()) {
-            Some(lost) => Timer { at: at.min(lost.at), ..lost },
-            None => Timer { at, lost: None },
-        };
-        self.put(saga, timer);
+    /// Sets or moves a saga's timer, unless that is far off. A loss that waits goes on waiting, and no longer than it did:
+    /// whoever looked for another reason did not send for it.
+    pub(super) fn set(&mut self, saga: Uuid, at: i64, now: i64) {
+        match self.by_saga.get(&saga).filter(|timer| timer.lost.is_some()).cloned() {
+            Some(lost) => self.put(saga, Timer { at: at.min(lost.at), ..lost }),
+            None if at - now < HORIZON.as_millis() as i64 => self.put(saga, Timer { at, lost: None }),
+            None => self.clear(saga),
+        }
     }
 
     fn put(&mut self, saga: Uuid, timer: Timer) {
@@ -126,25 +125,28 @@ mod tests {
         let mut timers = Timers::default();
         let saga = Uuid::from_u128(1);
         let lost = Lost { saga, participant: Some("p".into()) };
-        for (set, due) in [(20, 10), (5, 5)] {
-            timers.set(saga, 30);
+        for (set, due) in [(20, 10), (5, 5), (i64::MAX, 10)] {
+            timers.set(saga, 30, 0);
             timers.lose(lost.clone(), 10);
-            timers.set(saga, set);
+            timers.set(saga, set, 0);
             assert_eq!(timers.due(30, 9), vec![(saga, Timer { at: due, lost: Some(lost.clone()) })]);
         }
         timers.lose(lost, 10);
         timers.clear(saga);
-        timers.set(saga, 60);
+        timers.set(saga, 60, 0);
         assert_eq!(timers.due(60, 9), vec![(saga, timer(60))], "it had ended, and was opened again");
+        timers.set(saga, 60, 0);
+        timers.set(saga, HORIZON.as_millis() as i64, 0);
+        assert_eq!(timers.next(), None, "the column is exact enough");
     }
 
     #[test]
     fn a_moved_timer_fires_once_at_its_last_time() {
         let mut timers = Timers::default();
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        timers.set(a, 10);
-        timers.set(b, 20);
-        timers.set(a, 30);
+        timers.set(a, 10, 0);
+        timers.set(b, 20, 0);
+        timers.set(a, 30, 0);
         assert_eq!(timers.next(), Some(20));
         assert_eq!(timers.due(25, 9), vec![(b, timer(20))]);
         assert_eq!(timers.due(30, 9), vec![(a, timer(30))]);
@@ -155,7 +157,7 @@ mod tests {
     fn who_hurries_keeps_a_pace_and_delays_nothing() {
         let mut timers = Timers::default();
         for i in 0..4 {
-            timers.set(Uuid::from_u128(i), [5, 9_000, 9_000, 9_000][i as usize]);
+            timers.set(Uuid::from_u128(i), [5, 9_000, 9_000, 9_000][i as usize], 0);
         }
         timers.hurry(1_000, 2.0);
         let due = timers.due(i64::MAX, 9);
@@ -166,7 +168,7 @@ mod tests {
     fn no_more_than_asked_and_nothing_that_was_cleared() {
         let mut timers = Timers::default();
         for i in 0..5 {
-            timers.set(Uuid::from_u128(i), i as i64);
+            timers.set(Uuid::from_u128(i), i as i64, 0);
         }
         timers.clear(Uuid::from_u128(0));
         assert_eq!(timers.due(9, 2).len(), 2);
