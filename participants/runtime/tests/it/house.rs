@@ -309,8 +309,20 @@ pub(crate) async fn ask(address: &str, commands: &[wire::Command]) -> Vec<wire::
     let mut client = ParticipantServiceClient::connect(address.to_owned()).await.expect("connected");
     let request = ExecuteRequest { commands: commands.to_vec(), ..Default::default() };
     let mut answers = client.execute(tokio_stream::once(request)).await.expect("taken").into_inner();
-    let answer = tokio::time::timeout(LONG, answers.message()).await.expect("in time").expect("no error");
-    answer.expect("an answer").outcomes
+    // What was settled for streams that are gone is told here, too.
+    let asked = |o: &wire::Outcome| {
+        let is = |c: &wire::Command| {
+            (&c.saga_id, &c.step, c.verb, c.epoch) == (&o.saga_id, &o.step, o.verb, o.epoch)
+        };
+        commands.iter().any(is)
+    };
+    let mut outcomes = Vec::new();
+    let mut next =
+        async || tokio::time::timeout(LONG, answers.message()).await.expect("in time").expect("no error");
+    while let Some(answer) = next().await {
+        outcomes.extend(answer.outcomes.into_iter().filter(asked));
+    }
+    outcomes
 }
 
 /// The answers' names, in order.
